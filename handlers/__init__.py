@@ -1,0 +1,42 @@
+"""The URL table, on one screen. `routes` mounts it in any Tornado application."""
+
+from typing import Any
+
+from tornado.routing import URLSpec
+
+from sentri_events.handlers.base import MissingHandler, MovedHandler
+from sentri_events.handlers.health import HealthHandler, ReadyHandler
+from sentri_events.handlers.projects import ProjectHandler, ProjectRunsHandler, ProjectsHandler
+from sentri_events.handlers.publish import PublishHandler
+from sentri_events.handlers.runs import AbortHandler, AliveHandler, RunHandler, RunsHandler
+from sentri_events.handlers.sockets import Streams
+from sentri_events.handlers.stream import StreamHandler
+from sentri_events.hub import Hub
+from sentri_events.settings import Settings
+
+
+class EventsHandler(StreamHandler, PublishHandler):
+    """`/api/v1/runs/{id}/events`: following and publishing have one path."""
+
+
+def routes(hub: Hub, settings: Settings, streams: Streams, prefix: str = "") -> list[URLSpec]:
+    """All routes, below `prefix` (such as `/events`), for `tornado.web.Application`.
+
+    `streams` holds the open streams: end them with `hub.end_followers()` and `await streams.drained(grace)`.
+    """
+    common: dict[str, Any] = {"hub": hub, "settings": settings}
+    api = f"{prefix}/api/v1"
+    return [
+        URLSpec(rf"{api}/runs", RunsHandler, common),
+        URLSpec(rf"{api}/runs/([^/]+)", RunHandler, common),
+        URLSpec(rf"{api}/runs/([^/]+)/events", EventsHandler, {**common, "streams": streams}),
+        URLSpec(rf"{api}/runs/([^/]+)/alive", AliveHandler, common),
+        URLSpec(rf"{api}/runs/([^/]+)/abort", AbortHandler, common),
+        URLSpec(rf"{api}/projects", ProjectsHandler, common),
+        URLSpec(rf"{api}/projects/([^/]+)", ProjectHandler, common),
+        URLSpec(rf"{api}/projects/([^/]+)/runs", ProjectRunsHandler, common),
+        URLSpec(rf"{prefix}/health", HealthHandler, common),
+        URLSpec(rf"{prefix}/health/ready", ReadyHandler, common),
+        URLSpec(rf"{prefix}/api/runs/.*", MovedHandler, common),
+        URLSpec(rf"{prefix}/api/.*", MissingHandler, common),
+    ]

@@ -1,0 +1,180 @@
+"""What every handler does the same way: a body within its bound, ids and parameters, and one shape of error."""
+
+import hashlib
+import logging
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any
+
+from tornado.web import HTTPError, RequestHandler
+
+from sentri_events.access import DEV_WORKSPACE
+from sentri_events.errors import BadRequest, Invalid, NotFound, SentriEventsError, TooLarge
+from sentri_events.event import encode
+from sentri_events.hub import Hub
+from sentri_events.settings import RUN_ID, Settings
+from sentri_events.store_write import Once
+
+JSON = "application/json"
+MAX_KEY = 128
+RETRY_AFTER = "1"
+log = logging.getLogger(__name__)
+
+
+class BaseHandler(RequestHandler):
+    """A route's handler: it knows the hub and the settings, and answers errors as `{"error": "<a sentence>"}`."""
+
+    def initialize(self, hub: Hub, settings: Settings) -> None:
+        """Called by Tornado with what the route table holds."""
+        self.hub = hub
+        self.limits = settings
+
+    @property
+    def workspace(self) -> str:
+        """The caller's workspace: in dev mode there is one."""
+        return DEV_WORKSPACE
+
+    def set_default_headers(self) -> None:
+        """Which program answers is nobody's business."""
+        self.clear_header("Server")
+        self.set_header("Content-Type", JSON)
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """A part of the path that is not UTF-8 becomes one that nothing has; in the query it is a `BadRequest`."""
+        try:
+            return value.decode("utf-8", "strict" if name else "replace")
+        except UnicodeDecodeError:
+            raise BadRequest(f"{name} is not UTF-8.") from None
+
+    def compute_etag(self) -> None:
+        """Nothing here is worth a digest of every answer."""
+
+    def check_run(self, run: str) -> str:
+        """An id that no run can have is a run that is not there."""
+        if not RUN_ID.fullmatch(run):
+            raise NotFound
+        return run
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A whole number of the query, cut to `most`. Raises `BadRequest`."""
+        text = self.get_query_argument(name, None)
+        if text is None:
+            return default
+        if not text.isascii() or not text.isdigit():
+            raise BadRequest(f"{name} must be a whole number, not {text[:64]!r}.")
+        return min(int(text[:18]), most)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A yes or no of the query. Raises `BadRequest`."""
+        text = self.get_query_argument(name, None)
+        if text not in (None, "1", "true", "0", "false"):
+            raise BadRequest(f"{name} must be true or false, not {str(text)[:64]!r}.")
+        return default if text is None else text in ("1", "true")
+
+    def answer(self, body: bytes | dict[str, Any] | list[Any], status: int = 200) -> None:
+        """Finish with JSON."""
+        self.set_status(status)
+        self.finish(body if isinstance(body, bytes) else encode(body))
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Our errors bring their status along."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        super().send_error(error.status if isinstance(error, SentriEventsError) else status_code, **kwargs)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """`{"error": "<a sentence>"}`; of an unknown error nothing but that it happened."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        sentence = str(error) if isinstance(error, SentriEventsError) else ""
+        if isinstance(error, HTTPError) and status_code == HTTPStatus.BAD_REQUEST:
+            sentence = error.log_message or ""
+        if status_code == HTTPStatus.NOT_FOUND:
+            sentence = str(NotFound())
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", ", ".join(self._allowed()))
+        if status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            self.set_header("Retry-After", RETRY_AFTER)
+        self.finish(encode({"error": sentence or HTTPStatus(status_code).phrase + "."}))
+
+    def log_exception(
+        self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """A refusal is the caller's affair; anything else is ours, and is logged whole."""
+        if not isinstance(value, SentriEventsError | HTTPError):
+            log.error("%s %s failed.", self.request.method, self.request.path, exc_info=value)
+
+    def _allowed(self) -> list[str]:
+        return [
+            method
+            for method in self.SUPPORTED_METHODS
+            if getattr(type(self), method.lower()) is not getattr(RequestHandler, method.lower())
+        ]
+
+
+class BodyHandler(BaseHandler):
+    """A handler that takes a body: it is counted as it comes, and refused as soon as it is too long."""
+
+    def prepare(self) -> None:
+        """Refuse before the body comes, where its length or its coding says so."""
+        self._parts: list[bytes] = []
+        self._size = 0
+        if self.request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise BadRequest("The body must not be compressed.")
+        length = self.request.headers.get("Content-Length", "0")
+        if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > self.limits.max_body_bytes):
+            raise self._too_large()
+        # Tornado's own bound answers without a sentence, so it is only the second one.
+        self.request.connection.set_max_body_size(2 * self.limits.max_body_bytes)  # type: ignore[union-attr]
+
+    def data_received(self, chunk: bytes) -> None:
+        """A part of the body; one of unknown length is cut off here."""
+        self._size += len(chunk)
+        if self._size <= self.limits.max_body_bytes:
+            self._parts.append(chunk)
+        elif not self._finished:
+            self._parts.clear()
+            error = self._too_large()
+            self.send_error(exc_info=(type(error), error, None))
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    def once(self) -> Once | None:
+        """The request's Idempotency-Key, with a digest of what it must be the same as. Raises `Invalid`."""
+        key = self.request.headers.get("Idempotency-Key")
+        if key is None:
+            return None
+        if not 1 <= len(key) <= MAX_KEY:
+            raise Invalid(f"An Idempotency-Key is text of 1 to {MAX_KEY} characters.")
+        digest = hashlib.sha256()
+        for part in (self.content_type.encode(), self.request.query.encode(), self.body):
+            digest.update(b"%d:" % len(part) + part)
+        return Once(key, digest.hexdigest())
+
+    @property
+    def content_type(self) -> str:
+        """As the caller says it."""
+        return self.request.headers.get("Content-Type", "")
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"A body may have {self.limits.max_body_bytes} bytes.")
+
+
+class MissingHandler(BaseHandler):
+    """Whatever has no route."""
+
+    def prepare(self) -> None:
+        """For every method."""
+        raise NotFound
+
+
+class MovedHandler(BaseHandler):
+    """The paths of the original, `/api/runs/…`."""
+
+    def prepare(self) -> None:
+        """308 to `/api/v1/runs/…`, for every method, the query kept."""
+        self.set_status(308)
+        self.set_header("Location", self.request.uri.replace("/api/runs/", "/api/v1/runs/", 1))
+        self.finish()

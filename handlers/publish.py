@@ -1,0 +1,33 @@
+"""Publishing: bytes in, drafts to the hub, the numbers back. Whatever is refused leaves here with its sentence."""
+
+from tornado.web import stream_request_body
+
+from sentri_events.errors import SentriEventsError
+from sentri_events.event import drafts, read_payloads
+from sentri_events.handlers.base import BodyHandler
+from sentri_events.store import now
+from sentri_events.store_write import Answer
+
+
+@stream_request_body
+class PublishHandler(BodyHandler):
+    """`POST /api/v1/runs/{id}/events` (protocol, section 3). `GET` of the same path is the stream's."""
+
+    async def post(self, run: str) -> None:
+        """201 with the numbers after the commit; 202 if nothing was stored."""
+        self.check_run(run)
+        once = self.once()
+        try:
+            volatile = self.flag("volatile")
+            judged = drafts(read_payloads(self.body, self.content_type), self.hub.rules, now(), volatile)
+        except SentriEventsError as refusal:
+            answer = await self.hub.refuse(self.workspace, run, once, refusal)
+        else:
+            answer = await self.hub.publish(self.workspace, run, judged, once)
+        self.publish_answer(answer)
+
+    def publish_answer(self, answer: Answer) -> None:
+        """201 or 202, and whether it was answered before."""
+        if answer.replayed:
+            self.set_header("Idempotency-Replayed", "true")
+        self.answer(answer.json, 201 if answer.stored else 202)

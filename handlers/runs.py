@@ -1,0 +1,102 @@
+"""Runs: making them, listing them, reading one, and what is said about one besides its events."""
+
+from typing import Any
+
+from tornado.web import stream_request_body
+
+from sentri_events.errors import BadRequest, Invalid
+from sentri_events.event import FINAL_STATUSES, check_depth, check_fields, check_id, draft, read_json
+from sentri_events.handlers.base import BaseHandler, BodyHandler
+from sentri_events.hub import LOGS
+from sentri_events.store import now
+
+PAGE = 50
+LONGEST_PAGE = 500
+
+
+@stream_request_body
+class RunsHandler(BodyHandler):
+    """`/api/v1/runs`."""
+
+    async def get(self) -> None:
+        """Runs, newest first."""
+        await self.list_runs(self.get_query_argument("project", None))
+
+    async def list_runs(self, project: str | None) -> None:
+        """A page of runs, of all projects or of one."""
+        status = self.get_query_argument("status", None)
+        if status is not None and status not in ("running", *FINAL_STATUSES):
+            raise BadRequest(f"status must be one of running, {', '.join(FINAL_STATUSES)}.")
+        limit = max(1, self.number("limit", PAGE, LONGEST_PAGE))
+        before = self.number("cursor", 0, 1 << 62) or None
+        data, following = await self.hub.store.runs(self.workspace, project, status, limit, before)
+        self.answer({"data": data, "next": None if following is None else str(following)})
+
+    async def post(self) -> None:
+        """Make a run; 201 with its document."""
+        once = self.once()
+        scope = f"runs/{self.workspace}"
+        try:
+            id, project, fields = _read_run(self.body)
+        except (BadRequest, Invalid):
+            answer = None if once is None else await self.hub.store.answered(scope, once)
+            if answer is None:
+                raise
+        else:
+            answer = await self.hub.store.create_run(
+                self.workspace, project, id, self.limits.run_id_prefix, fields, once, make_project=True
+            )
+        if answer.replayed:
+            self.set_header("Idempotency-Replayed", "true")
+        self.answer(answer.json, 201)
+
+
+class RunHandler(BaseHandler):
+    """`/api/v1/runs/{id}`."""
+
+    async def get(self, run: str) -> None:
+        """The run document."""
+        self.check_run(run)
+        await self.hub.head(self.workspace, run)
+        taken = await self.hub.store.snapshot(run, self.number("logs", LOGS, 1_000_000), self.flag("meta"))
+        self.answer(taken.document)
+
+
+@stream_request_body
+class AliveHandler(BodyHandler):
+    """`/api/v1/runs/{id}/alive`."""
+
+    async def post(self, run: str) -> None:
+        """204: the producer is still there."""
+        self.check_run(run)
+        await self.hub.store.hear(self.workspace, run)
+        self.clear_header("Content-Type")
+        self.set_status(204)
+
+
+@stream_request_body
+class AbortHandler(BodyHandler):
+    """`/api/v1/runs/{id}/abort`."""
+
+    async def post(self, run: str) -> None:
+        """End the run as aborted; 409 if it has ended."""
+        self.check_run(run)
+        done = draft({"type": "done", "status": "aborted"}, self.hub.rules, now())
+        answer = await self.hub.publish(self.workspace, run, [done])
+        self.answer(answer.json)
+
+
+def _read_run(body: bytes) -> tuple[str | None, str, dict[str, Any]]:
+    given = read_json(body)
+    if not isinstance(given, dict):
+        raise BadRequest("The body must be a JSON object.")
+    check_depth(given, "A run")
+    id = given.pop("id", None)
+    if id is not None:
+        check_id(id, "id")
+    if "projectId" not in given:
+        raise Invalid("A run needs a projectId.")
+    project = check_id(given.pop("projectId"), "projectId")
+    if given.get("status", "running") != "running":
+        raise Invalid("A run begins with the status running.")
+    return id, project, check_fields(given)

@@ -1,0 +1,265 @@
+"""The sinks of streams: a socket that Tornado has let go of, with one small record and at most one unsent piece.
+
+What Tornado did for the connection is done here: noticing that the client has gone, the end, the line in the log.
+"""
+
+import asyncio
+import logging
+import socket
+import struct
+from typing import NamedTuple
+
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+
+from sentri_events.viewer import Viewer
+
+LAST_CHUNK = b"0\r\n\r\n"
+LINGER = 2.0  # seconds that a client has to close its side after the end
+IGNORED = 65536
+log = logging.getLogger(__name__)
+
+
+class Client(NamedTuple):
+    """Whose stream it is, for the log."""
+
+    path: str
+    address: str
+
+
+class Streams:
+    """The open streams of a server, and how long one may take nothing (seconds)."""
+
+    def __init__(self, stall_timeout: float) -> None:
+        self.stall_timeout = stall_timeout
+        self.open: set[Socket] = set()
+        self._emptied: asyncio.Event = asyncio.Event()
+
+    def closed(self, stream: "Socket") -> None:
+        """A stream has let go of its socket."""
+        self.open.discard(stream)
+        if not self.open:
+            self._emptied.set()
+
+    async def drained(self, grace: float) -> None:
+        """Wait until all streams are closed; those that are not after `grace` seconds are cut."""
+        if self.open:
+            self._emptied.clear()
+            try:
+                await asyncio.wait_for(self._emptied.wait(), grace)
+            except TimeoutError:
+                for stream in list(self.open):
+                    stream.close("cut at the end of the grace")
+
+
+class Socket:
+    """Writes straight to a socket; what the socket does not take is the only thing that is kept."""
+
+    __slots__ = (
+        "_began", "_chunked", "_client", "_finishing", "_heartbeat", "_loop", "_moved", "_sent", "_socket", "_streams",
+        "_unsent", "_viewer",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, streams: Streams, client: Client, chunked: bool, heartbeat: bytes) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = sock
+        self._streams = streams
+        self._client = client
+        self._chunked = chunked
+        self._heartbeat = heartbeat
+        self._viewer: Viewer | None = None
+        self._unsent: memoryview | None = None
+        self._finishing = False
+        self._began = self._moved = self._loop.time()
+        self._sent = 0
+        streams.open.add(self)
+        self._listen()
+
+    def start(self, viewer: Viewer) -> bool:
+        """Whether the stream's beginning is sent whole."""
+        self._viewer = viewer
+        if self._closed:
+            viewer.leave()
+            return False
+        return self._unsent is None
+
+    def write(self, data: bytes) -> bool:
+        """Send; keep what the socket does not take now, and say False."""
+        try:
+            sent = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self.close(f"client left ({error.strerror})")
+            return False
+        self._sent += sent
+        if sent == len(data):
+            return True
+        self._unsent = memoryview(data)[sent:]
+        self._moved = self._loop.time()
+        self._loop.add_writer(self._socket.fileno(), self._drain)
+        return False
+
+    def beat(self) -> bool:
+        """A heartbeat where there is room for one; the end for a viewer that has taken nothing for too long."""
+        if self._unsent is None:
+            return self.write(self._heartbeat)
+        if self._loop.time() - self._moved > self._streams.stall_timeout:
+            self._give_up()
+        return False
+
+    def finish(self) -> None:
+        """The last chunk, then wait a little for the client to close, so that it can read all that was sent."""
+        if not self._closed and not self._finishing:
+            self._finishing = True
+            self._moved = self._loop.time()
+            if self._unsent is None:
+                self._end()
+            else:
+                self._expire()
+
+    def close(self, why: str) -> None:
+        """Let go of the socket at once. Harmless if it is closed."""
+        if self._closed:
+            return
+        self._hush()
+        self._socket.close()
+        self._streams.closed(self)
+        took = self._loop.time() - self._began
+        log.debug("GET %s (%s) %.1f s, %d bytes: %s", *self._client, took, self._sent, why)
+        if self._viewer is not None:
+            self._viewer.leave()
+
+    def _give_up(self) -> None:
+        """Cut a client that takes nothing, and let the kernel forget what it holds for it."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close("took nothing for too long")
+
+    @property
+    def _closed(self) -> bool:
+        return self._socket.fileno() < 0
+
+    def _drain(self) -> None:
+        assert self._unsent is not None
+        try:
+            sent = self._socket.send(self._unsent)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.close(f"client left ({error.strerror})")
+            return
+        self._sent += sent
+        self._moved = self._loop.time()
+        if sent < len(self._unsent):
+            self._unsent = self._unsent[sent:]
+            return
+        self._unsent = None
+        self._loop.remove_writer(self._socket.fileno())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """All is sent that was kept."""
+        if self._finishing:
+            self._end()
+        elif self._viewer is not None:
+            self._viewer.ready()
+
+    def _end(self) -> None:
+        if self._chunked:
+            self._chunked = False  # the last chunk is sent once
+            if not self.write(LAST_CHUNK):
+                return
+        self._hang_up()
+
+    def _expire(self) -> None:
+        """Nobody beats for a stream that is finishing: it watches itself."""
+        if self._closed or self._unsent is None:
+            return
+        left = self._moved + self._streams.stall_timeout - self._loop.time()
+        if left <= 0:
+            self._give_up()
+        else:
+            self._loop.call_later(left, self._expire)
+
+    def _hang_up(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self.close(f"client left ({error.strerror})")
+        else:
+            self._loop.call_later(LINGER, self.close, "ended")
+
+    def _listen(self) -> None:
+        self._loop.add_reader(self._socket.fileno(), self._hear)
+
+    def _hush(self) -> None:
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+
+    def _hear(self) -> None:
+        """A client has nothing to say on a stream; what matters is that it goes."""
+        try:
+            if self._socket.recv(IGNORED):
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.close(f"client left ({error.strerror})")
+            return
+        self.close("ended" if self._finishing else "client left")
+
+
+class TlsSocket(Socket):
+    """The same where Tornado terminates TLS: its IOStream writes, and keeps what the socket does not take."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: IOStream, streams: Streams, client: Client, chunked: bool, heartbeat: bytes) -> None:
+        self._stream = stream
+        super().__init__(stream.socket, streams, client, chunked, heartbeat)
+
+    def write(self, data: bytes) -> bool:
+        """Hand it to the IOStream."""
+        try:
+            future = self._stream.write(data)
+        except StreamClosedError:
+            self.close("client left")
+            return False
+        self._sent += len(data)
+        if future.done():
+            return True
+        self._unsent = memoryview(data)
+        self._moved = self._loop.time()
+        self._loop.create_task(self._drained(future))
+        return False
+
+    async def _drained(self, future: "asyncio.Future[None]") -> None:
+        try:
+            await future
+        except StreamClosedError:
+            self.close("client left")
+        else:
+            self._unsent = None
+            self._go_on()
+
+    def close(self, why: str) -> None:
+        """Let go of the stream at once."""
+        self._stream.set_close_callback(None)
+        super().close(why)
+        self._stream.close()
+
+    def _hang_up(self) -> None:
+        self.close("ended")
+
+    def _listen(self) -> None:
+        self._stream.set_close_callback(lambda: self.close("client left"))
+
+    def _hush(self) -> None:
+        """The IOStream listens."""
+
+
+def open_socket(stream: IOStream, streams: Streams, client: Client, chunked: bool, heartbeat: bytes) -> Socket:
+    """The sink for a stream that a handler has detached from Tornado."""
+    if isinstance(stream, SSLIOStream):
+        return TlsSocket(stream, streams, client, chunked, heartbeat)
+    stream.io_loop.remove_handler(stream.fileno())
+    return Socket(stream.socket, streams, client, chunked, heartbeat)

@@ -1,0 +1,147 @@
+"""Following a run: who, whether and from where are answered here; then the socket is the viewer's sink.
+
+A stream is detached from Tornado and keeps one small record: no handler, coroutine, timer or future each.
+"""
+
+import asyncio
+
+from sentri_events.dialect import StreamDialect
+from sentri_events.errors import BadRequest
+from sentri_events.event import encode, iso
+from sentri_events.handlers.base import BaseHandler
+from sentri_events.handlers.sockets import Client, Socket, Streams, open_socket
+from sentri_events.hub import LOGS, Hub, Opening
+from sentri_events.position import Position, read_position, write_position
+from sentri_events.settings import EVENT_TYPE, Settings
+
+RETRY = 2000  # milliseconds until a viewer connects again
+MOST_LOGS = 1_000_000
+PAGE_EVENTS = 1000
+PAGE_BYTES = 4 << 20
+LONGEST_WAIT = 30
+
+
+class StreamHandler(BaseHandler):
+    """`GET /api/v1/runs/{id}/events` (protocol, section 2), and as a page of history (section 4)."""
+
+    def initialize(self, hub: Hub, settings: Settings, streams: Streams) -> None:  # type: ignore[override]
+        """`streams` keeps the open sockets."""
+        super().initialize(hub, settings)
+        self.streams = streams
+
+    async def get(self, run: str) -> None:
+        """A stream; a page of JSON for who asks for that and not for a stream."""
+        self.check_run(run)
+        accept = self.request.headers.get("Accept", "")
+        if "application/json" in accept and "text/event-stream" not in accept:
+            await self._page(run)
+            return
+        dialect = StreamDialect(
+            chunked=self.request.version != "HTTP/1.0",
+            named=self.flag("named"),
+            meta=self.flag("meta"),
+            types=self._types(),
+        )
+        position = self._position()
+        viewer = await self.hub.follow(
+            self.workspace,
+            run,
+            position,
+            lambda opening: self._start(opening, dialect, bare=position is None),
+            dialect,
+            logs=self.number("logs", LOGS, MOST_LOGS),
+            meta=dialect.meta,
+            snapshot=self.flag("snapshot", True),
+        )
+        if viewer is None:
+            self.clear_header("Content-Type")
+            self.set_status(204)
+            self.finish()
+
+    async def head(self, run: str) -> None:
+        """The headers, and the end."""
+        self.check_run(run)
+        await self.hub.head(self.workspace, run)
+        self.stream_headers()
+
+    def stream_headers(self) -> None:
+        """The headers of every stream."""
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("Connection", "keep-alive")
+        self.set_header("X-Accel-Buffering", "no")
+        self.set_header("Vary", "Accept")
+
+    def _start(self, opening: Opening, dialect: StreamDialect, bare: bool) -> Socket:
+        """Send the headers and what the stream begins with, and leave the connection to the socket.
+
+        With `bare`, a stream that begins without a snapshot begins with its position.
+        """
+        blocks: list[tuple[str, bytes, str | None]] = []
+        id = write_position(opening.place.epoch, opening.cursor)
+        if opening.reset is not None:
+            blocks.append(("reset", encode({"type": "reset", "reason": opening.reset}), None))
+        if opening.snapshot is not None:
+            blocks.append(("snapshot", b'{"type":"snapshot","run":%b}' % opening.snapshot.document, id))
+        beginning = dialect.opening(RETRY, blocks, id if bare and not blocks else None)
+        self.stream_headers()
+        if dialect.chunked:
+            self.set_header("Transfer-Encoding", "chunked")
+        head = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self._headers.get_all())
+        client = Client(self.request.path, self.request.remote_ip or "")
+        stream = self.detach()
+        sink = open_socket(stream, self.streams, client, dialect.chunked, dialect.heartbeat())
+        sink.write(b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (head, beginning))
+        return sink
+
+    async def _page(self, run: str) -> None:
+        """The next stored events after `?after=`, at most `?limit=`; `?wait=` holds an empty answer back."""
+        after = self.get_query_argument("after", None)
+        position = self._position() if after is None else read_position(after)
+        limit = max(1, self.number("limit", PAGE_EVENTS, PAGE_EVENTS))
+        wait = self.number("wait", 0, LONGEST_WAIT)
+        place = await self.hub.head(self.workspace, run)
+        reset = None if position is None else position.objection(place)
+        seq = place.floor if position is None or reset is not None else position.seq
+        if wait and seq == place.head and not place.ended:
+            await self._something(run, Position(place.epoch, seq), wait)
+            place = await self.hub.head(self.workspace, run)
+        events = await self.hub.store.after(run, place.epoch, seq, limit, PAGE_BYTES)
+        lines = [b'{"seq":%d,"at":"%b","event":%b}' % (e.seq, iso(e.at).encode(), e.json) for e in events]
+        body = b'{"epoch":"%b","events":[%b],"head":%d,"ended":%b' % (
+            place.epoch.encode(),
+            b",".join(lines),
+            place.head,
+            b"true" if place.ended else b"false",
+        )
+        if reset is not None:
+            body += b',"reset":"%b"' % reset.encode()
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Vary", "Accept")
+        self.answer(body + b"}")
+
+    async def _something(self, run: str, position: Position, seconds: int) -> None:
+        events = self.hub.events(self.workspace, run, position)
+        try:
+            async with asyncio.timeout(seconds):
+                async for event in events:
+                    if event.seq:
+                        return
+        except TimeoutError:
+            return
+        finally:
+            await events.aclose()
+
+    def _position(self) -> Position | None:
+        """The header wins: a browser that reconnects repeats its old URL."""
+        header = self.request.headers.get("Last-Event-ID")
+        return read_position(header or self.get_query_argument("lastEventId", None))
+
+    def _types(self) -> frozenset[str] | None:
+        text = self.get_query_argument("types", None)
+        if text is None:
+            return None
+        types = frozenset(name for name in text.split(",") if name)
+        if not types or not all(EVENT_TYPE.fullmatch(name) for name in types):
+            raise BadRequest("types must be event types, separated by commas.")
+        return types

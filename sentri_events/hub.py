@@ -1,0 +1,315 @@
+"""The two verbs: `publish` and `follow`. Everyone writes and reads through them: HTTP, CLI and Python.
+
+A follower's run is subscribed, and the subscription confirmed, before anything of it is read: what is published
+meanwhile is either in what is read or delivered after it, never between.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from tornado.ioloop import PeriodicCallback
+
+from sentri_events.backend import Backend
+from sentri_events.channel import Channel
+from sentri_events.dialect import Dialect
+from sentri_events.errors import BadRequest, Conflict, NotFound, SentriEventsError
+from sentri_events.event import Draft, Event, Rules
+from sentri_events.position import Position
+from sentri_events.queue_sink import EventsDialect, QueueSink
+from sentri_events.store import Store
+from sentri_events.store_read import Head, Snapshot
+from sentri_events.store_write import Answer, Once
+from sentri_events.viewer import Sink, Viewer
+
+BUCKETS = 50  # a heartbeat's viewers are served in so many shares
+LOGS = 10_000  # lines of the log in a snapshot
+HEARD_RUNS = 10_000
+log = logging.getLogger(__name__)
+
+
+class Opening(NamedTuple):
+    """What a follower begins with. `reset` is why its position is of no use; `snapshot` is what it gets instead.
+
+    `cursor` is where it stands after that; `place` is where the run stood when it was judged.
+    """
+
+    place: Head
+    cursor: int
+    reset: str | None
+    snapshot: Snapshot | None
+
+
+class Hub:
+    """One process's hub. `heartbeat` and `run_timeout` are in seconds. Use `server.open_hub` to build one.
+
+    `stopping` says that followers are being sent away.
+    """
+
+    def __init__(self, store: Store, backend: Backend, rules: Rules, heartbeat: float, run_timeout: float) -> None:
+        self.store = store
+        self.backend = backend
+        self.rules = rules
+        self._run_timeout = run_timeout
+        self._channels: dict[str, Channel] = {}
+        self._gates: dict[str, asyncio.Lock] = {}
+        self._heard: OrderedDict[str, float] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._buckets: list[dict[Viewer, None]] = [{} for _ in range(BUCKETS)]
+        self._turn = self._share = 0
+        self.stopping = False
+        self._heart = PeriodicCallback(self._beat, heartbeat * 1000 / BUCKETS)
+
+    async def start(self) -> None:
+        """Open the store and the backend and begin to beat."""
+        self.store.committed = self._committed
+        await self.store.open()
+        await self.backend.start(self)
+        self._heart.start()
+
+    async def stop(self) -> None:
+        """End every follower, store what was accepted, let go of everything."""
+        self.stopping = True
+        self._heart.stop()
+        self.end_followers()
+        for task in self._tasks:
+            task.cancel()
+        for channel in self._channels.values():
+            channel.close()
+        self._channels.clear()
+        await self.backend.close()
+        await self.store.close()
+
+    @property
+    def viewers(self) -> int:
+        """How many follow here."""
+        return sum(map(len, self._buckets))
+
+    def end_followers(self) -> None:
+        """Finish every follower's sink; they may come back with their position."""
+        for bucket in self._buckets:
+            for viewer in list(bucket):
+                viewer.leave()
+                viewer.sink.finish()
+            bucket.clear()
+
+    # Publish
+
+    async def publish(self, workspace: str, run: str, drafts: Sequence[Draft], once: Once | None = None) -> Answer:
+        """Store and number `drafts`, all or none, and hand them to everyone who follows.
+
+        Returns after the commit. With `once`, a repetition gives the first answer again and no second event.
+        Raises `NotFound`, `Conflict` (the run has ended), `Invalid` (the key is another request's), `Unavailable`.
+        """
+        if once is None and all(draft.volatile for draft in drafts):
+            return await self._publish_volatile(workspace, run, drafts)
+        answer = await self.store.append(workspace, run, drafts, once)
+        channel = self._channels.get(run)
+        if channel is not None:
+            await channel.room()
+        return answer
+
+    async def refuse(self, workspace: str, run: str, once: Once | None, refusal: SentriEventsError) -> Answer:
+        """What a request gets whose body was refused: its first answer, if it was answered before; else an error.
+
+        Raises the first that holds (protocol, section 3): the key is another request's, the body cannot be read, the
+        run is missing, the run has ended, `refusal`.
+        """
+        if once is not None:
+            answer = await self.store.answered(run, once)
+            if answer is not None:
+                return answer
+        if not isinstance(refusal, BadRequest) and (await self.head(workspace, run)).ended:
+            raise Conflict("The run has ended.")
+        raise refusal
+
+    async def head(self, workspace: str, run: str) -> Head:
+        """Where the run stands in the store. Raises `NotFound`, for a run of another workspace too."""
+        place = await self.store.head(run)
+        if place.workspace != workspace:
+            raise NotFound
+        return place
+
+    async def _publish_volatile(self, workspace: str, run: str, drafts: Sequence[Draft]) -> Answer:
+        place = await self.head(workspace, run)
+        if place.ended:
+            raise Conflict("The run has ended.")
+        now = asyncio.get_running_loop().time()
+        if now - self._heard.get(run, -self._run_timeout) > self._run_timeout / 10:
+            await self.store.hear(workspace, run)
+            self._heard[run] = now
+            self._heard.move_to_end(run)
+            if len(self._heard) > HEARD_RUNS:
+                self._heard.popitem(last=False)
+        self._committed([Event(run, place.epoch, 0, draft.at, draft.type, draft.json) for draft in drafts])
+        channel = self._channels.get(run)
+        if channel is not None:
+            await channel.room()
+        return Answer(b'{"runId":"%b"}' % run.encode(), stored=False)
+
+    def _committed(self, events: list[Event]) -> None:
+        """Tell this process first, then ring the bell for the others."""
+        for run, own in _by_run(events).items():
+            channel = self._channels.get(run)
+            if channel is not None:
+                channel.deliver(own)
+        for event in events:
+            self.backend.publish(event)
+
+    # Follow
+
+    async def follow(
+        self,
+        workspace: str,
+        run: str,
+        position: Position | None,
+        opened: Callable[[Opening], Sink],
+        dialect: Dialect,
+        *,
+        logs: int = LOGS,
+        meta: bool = False,
+        snapshot: bool = True,
+    ) -> Viewer | None:
+        """Give the sink that `opened` makes of the opening every event after it, each once and in order.
+
+        Returns None, and opens nothing, if the position is the head of an ended run: nothing will ever follow.
+        The sink is finished after `done`. Raises `NotFound` or `Unavailable` before anything is opened.
+        """
+        async with self._joined(workspace, run) as channel:
+            opening = await self._judge(channel, position, logs, meta, snapshot)
+            if opening is None:
+                return None
+            sink = opened(opening)
+            viewer = channel.join(sink, dialect, opening.cursor)
+            self._turn = viewer.bucket = (self._turn + 1) % BUCKETS
+            self._buckets[viewer.bucket][viewer] = None
+            if sink.start(viewer):
+                channel.advance(viewer)
+            return viewer
+
+    async def events(self, workspace: str, run: str, position: Position | None = None) -> AsyncGenerator[Event, None]:
+        """Every event after `position` (without one: from a snapshot on), until `done`, or until the hub stops.
+
+        A snapshot and a reset come as events of those types, without a number. Raises `NotFound`.
+        """
+        while not self.stopping:
+            sink = QueueSink(run)
+            viewer = await self.follow(workspace, run, position, sink.opened, EventsDialect())
+            if viewer is None:
+                return
+            try:
+                async for event in sink:
+                    yield event
+                    if event.type == "done" and event.seq:
+                        return
+            finally:
+                viewer.leave()
+            position = sink.position
+
+    async def _judge(
+        self, channel: Channel, position: Position | None, logs: int, meta: bool, snapshot: bool
+    ) -> Opening | None:
+        assert channel.place is not None
+        place = channel.place._replace(head=channel.head, status="completed" if channel.ended else "running")
+        reason = None if position is None else position.objection(place)
+        if reason is not None:  # the store may be ahead of this process, or have trimmed
+            place = await self.store.head(channel.run)
+            reason = position.objection(place) if position is not None else None
+        if position is not None and reason is None:
+            ended_there = place.ended and position.seq == place.head
+            return None if ended_there else Opening(place, position.seq, None, None)
+        if position is None and not snapshot:
+            return Opening(place, place.head - place.ended, None, None)
+        taken = await channel.snapshot(logs, meta)
+        return Opening(taken.head, taken.head.head - taken.head.ended, reason, taken)
+
+    @asynccontextmanager
+    async def _joined(self, workspace: str, run: str) -> AsyncIterator[Channel]:
+        """The run's channel, begun, and kept while inside. Raises `NotFound` before anything is subscribed."""
+        channel = self._channels.get(run)
+        if channel is None or channel.place is None:
+            await self.head(workspace, run)
+            channel = self._channels.get(run)
+        if channel is None:
+            channel = self._channels[run] = Channel(run, self.store, self._left)
+            channel.begun = asyncio.create_task(self._begin(channel))
+        channel.joining += 1
+        try:
+            assert channel.begun is not None
+            await asyncio.shield(channel.begun)
+            if channel.place is None or channel.place.workspace != workspace:
+                raise NotFound
+            yield channel
+        finally:
+            channel.joining -= 1
+
+    async def _begin(self, channel: Channel) -> None:
+        """Subscribe, and only then read where the run stands: the whole secret of losing nothing."""
+        try:
+            async with self._gate(channel.run):
+                await self.backend.subscribe(channel.run)
+            channel.begin(await self.store.head(channel.run))
+        except BaseException:
+            await self._close(channel)
+            raise
+
+    async def _close(self, channel: Channel) -> None:
+        """Forget the channel, then the subscription, unless somebody came for the run meanwhile."""
+        channel.close()
+        if self._channels.get(channel.run) is channel:
+            del self._channels[channel.run]
+        async with self._gate(channel.run):
+            if channel.run not in self._channels:
+                await self.backend.unsubscribe(channel.run)
+
+    def _gate(self, run: str) -> asyncio.Lock:
+        """Subscribing to a run and unsubscribing from it take turns."""
+        return self._gates.setdefault(run, asyncio.Lock())
+
+    def _left(self, viewer: Viewer) -> None:
+        self._buckets[viewer.bucket].pop(viewer, None)
+
+    # What a backend tells
+
+    def deliver(self, event: Event) -> None:
+        """An event of another process: its number decides what is done with it."""
+        channel = self._channels.get(event.run)
+        if channel is not None:
+            channel.deliver([event])
+
+    def missed(self) -> None:
+        """Anything may have passed by: every channel looks at the store."""
+        for channel in self._channels.values():
+            channel.look()
+
+    # Time
+
+    def _beat(self) -> None:
+        """A share of the viewers gets its heartbeat; once in a round, what nobody uses any more is let go."""
+        self._share = (self._share + 1) % BUCKETS
+        for viewer in list(self._buckets[self._share]):
+            if not viewer.sink.beat():
+                viewer.fell_behind()
+        if self._share == 0:
+            for channel in list(self._channels.values()):
+                channel.tidy()
+                if channel.unused:
+                    self._own(self._close(channel))
+            self._gates = {run: gate for run, gate in self._gates.items() if run in self._channels or gate.locked()}
+
+    def _own(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _by_run(events: list[Event]) -> dict[str, list[Event]]:
+    if events[0].run == events[-1].run and all(event.run == events[0].run for event in events):
+        return {events[0].run: events}
+    runs: dict[str, list[Event]] = {}
+    for event in events:
+        runs.setdefault(event.run, []).append(event)
+    return runs

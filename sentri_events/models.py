@@ -1,0 +1,143 @@
+"""The tables, bound to a database by a function: no connection is a global.
+
+`(run, seq)` is what an event is; the head stands in the run's own row, so that a number is given out by one row's lock.
+"""
+
+from typing import Any, NamedTuple
+
+from peewee import BigIntegerField, CompositeKey, Database, IntegerField, Model, TextField
+
+MIGRATIONS = "schema_migration"
+
+
+class Tables(NamedTuple):
+    """The model classes of one database."""
+
+    counter: Any
+    project: Any
+    run: Any
+    field: Any
+    event: Any
+    result: Any
+    key: Any
+    fleet: Any
+
+
+def bind(database: Database) -> Tables:
+    """The tables as they are after the newest migration, on `database`."""
+
+    class Base(Model):
+        class Meta:
+            database: Database
+            legacy_table_names = False
+
+    Base._meta.database = database
+
+    class Counter(Base):
+        """The last number that was made into an id."""
+
+        name = TextField(primary_key=True)
+        value = BigIntegerField()
+
+    class Project(Base):
+        id = TextField(primary_key=True)
+        workspace = TextField(index=True)
+        name = TextField(null=True)
+        created_at = BigIntegerField()
+
+    class Run(Base):
+        """One run: where its numbering stands (head, floor), and the fields that lists show.
+
+        The counts that a producer set are in passed, failed, skipped and total; those that follow from its results
+        are beside them in the columns counted_…; times are milliseconds since 1970.
+        """
+
+        id = TextField(primary_key=True)
+        number = BigIntegerField(unique=True)
+        workspace = TextField()
+        project = TextField()
+        epoch = TextField()
+        head = BigIntegerField(default=0)
+        floor = BigIntegerField(default=0)
+        status = TextField(default="running")
+        type = TextField()
+        name = TextField(null=True)
+        started_at = BigIntegerField()
+        finished_at = BigIntegerField(null=True)
+        duration = BigIntegerField(null=True)
+        error = TextField(null=True)
+        passed = BigIntegerField(null=True)
+        failed = BigIntegerField(null=True)
+        skipped = BigIntegerField(null=True)
+        total = BigIntegerField(null=True)
+        counted_passed = IntegerField(default=0)
+        counted_failed = IntegerField(default=0)
+        counted_skipped = IntegerField(default=0)
+        counted_total = IntegerField(default=0)
+        heard_at = BigIntegerField()
+
+        class Meta:
+            indexes = (
+                (("workspace", "number"), False),
+                (("workspace", "project", "number"), False),
+                (("workspace", "status", "number"), False),
+            )
+
+    Run.add_index(Run.index(Run.id, where=(Run.status == "running"), name="run_running"))
+
+    class Field(Base):
+        """A field of the run document that has no column: its JSON."""
+
+        run = TextField()
+        name = TextField()
+        json = TextField()
+
+        class Meta:
+            primary_key = CompositeKey("run", "name")
+            without_rowid = True
+
+    class Event(Base):
+        run = TextField()
+        seq = BigIntegerField()
+        at = BigIntegerField()
+        type = TextField()
+        json = TextField()
+
+        class Meta:
+            primary_key = CompositeKey("run", "seq")
+
+    Event.add_index(Event.index(Event.run, Event.seq, where=(Event.type == "log"), name="event_log"))
+
+    class Result(Base):
+        """The newest result of a test; `seq` is that of its first, which is its place in the document."""
+
+        run = TextField()
+        test = TextField()
+        seq = BigIntegerField()
+        counted_as = TextField(null=True)
+        json = TextField()
+
+        class Meta:
+            primary_key = CompositeKey("run", "test")
+            without_rowid = True
+
+    class Key(Base):
+        """An Idempotency-Key, within a run or (scope "") for the making of runs, and what was answered."""
+
+        scope = TextField()
+        key = TextField()
+        digest = TextField()
+        run = TextField(index=True)
+        answer = TextField()
+
+        class Meta:
+            primary_key = CompositeKey("scope", "key")
+            without_rowid = True
+
+    class Fleet(Base):
+        """One row: when an instance last said that it lives. A gap is time in which nobody could have been heard."""
+
+        id = IntegerField(primary_key=True)
+        seen_at = BigIntegerField()
+
+    return Tables(Counter, Project, Run, Field, Event, Result, Key, Fleet)

@@ -1,0 +1,142 @@
+"""Builds store, backend, hub and application, starts and stops them in order: the one file that knows both edges."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from sentri_events.access import check_exposure
+from sentri_events.backends import open_backend
+from sentri_events.database import location
+from sentri_events.errors import SettingsError, Unavailable
+from sentri_events.event import Rules
+from sentri_events.handlers import routes
+from sentri_events.handlers.base import MissingHandler
+from sentri_events.handlers.sockets import Streams
+from sentri_events.hub import Hub
+from sentri_events.reaper import Reaper
+from sentri_events.settings import Settings
+from sentri_events.store import Store, now
+
+MAX_HEADER_BYTES = 16 << 10
+SLOW_REQUEST = 15.0  # seconds for the headers, for the body, and for an idle connection's next request
+BACKLOG = 4096
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """The store of `settings`, with the newest schema. Raises `SettingsError`, `Unavailable`."""
+    store = Store(settings.database)
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def open_hub(settings: Settings) -> AsyncIterator[Hub]:
+    """A hub that publishes and follows in this process: what `serve` serves. Raises `SettingsError`, `Unavailable`."""
+    rules = Rules(settings.volatile, settings.max_event_bytes)
+    hub = Hub(
+        Store(settings.database), open_backend(settings.redis_url), rules, settings.heartbeat, settings.run_timeout
+    )
+    reaper = Reaper(hub, settings.run_timeout, now)
+    try:
+        await hub.start()
+        reaper.start()
+        yield hub
+    finally:
+        await reaper.stop()
+        await hub.stop()
+
+
+def serve(settings: Settings, say: Callable[[str], None]) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status. `say` is given the lines that a user reads at the start.
+
+    Raises `SettingsError` for what it cannot start with.
+    """
+    check_exposure(settings)
+    logging.getLogger("peewee").setLevel(logging.WARNING)  # it logs every statement, with all that is in it
+    logging.basicConfig(
+        level=LEVELS[settings.log_level.lower()], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        sockets = bind_sockets(settings.port, settings.host, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}.") from None
+    try:
+        return _run(_serve(settings, sockets, say))
+    except Unavailable as error:
+        raise SettingsError(str(error)) from None
+    finally:
+        for one in sockets:
+            one.close()
+
+
+async def _serve(settings: Settings, sockets: list[socket.socket], say: Callable[[str], None]) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    streams = Streams(settings.stall_timeout)
+    async with open_hub(settings) as hub:
+        application = Application(
+            routes(hub, settings, streams),
+            default_handler_class=MissingHandler,
+            default_handler_args={"hub": hub, "settings": settings},
+            log_function=_log_request,
+        )
+        server = HTTPServer(
+            application,
+            max_header_size=MAX_HEADER_BYTES,
+            idle_connection_timeout=SLOW_REQUEST,
+            body_timeout=SLOW_REQUEST,
+        )
+        server.add_sockets(sockets)
+        for line in _greeting(settings, sockets[0]):
+            say(line)
+        await stop.wait()
+        log.info("Stopping: %d streams are open.", len(streams.open))
+        hub.stopping = True
+        server.stop()
+        hub.end_followers()
+        await streams.drained(settings.grace)
+        await server.close_all_connections()
+    return 0
+
+
+def _greeting(settings: Settings, listening: socket.socket) -> list[str]:
+    host, port = listening.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return [
+        f"sentri-events listens on {url}",
+        f"its data is in {location(settings.database)}",
+        "try, in another terminal:",
+        f"  sentri-events exec --url {url} --project demo -- echo hello",
+        f"  pytest --sentri-url {url} --sentri-project demo",
+    ]
+
+
+def _run(main: Coroutine[None, None, int]) -> int:
+    """On uvloop where it is installed (the extra `speed`): a little faster, and the same otherwise."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def _log_request(handler: RequestHandler) -> None:
+    status = handler.get_status()
+    level = logging.ERROR if status >= 500 else logging.INFO if status >= 400 else logging.DEBUG
+    took = 1000 * handler.request.request_time()
+    log.log(level, "%s %s %d %.1f ms", handler.request.method, handler.request.path, status, took)

@@ -1,0 +1,139 @@
+"""Every setting of the server, once: its name, default, environment name and help stand in the class below.
+
+The CLI makes its options from this table and the docs are compared with it; nothing else reads the environment.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, NamedTuple
+
+from sentri_events.errors import SettingsError
+
+LOG_LEVELS = ("debug", "info", "warn", "error")
+DATABASE_SCHEMES = ("sqlite",)
+RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+EVENT_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+ALWAYS_DURABLE = frozenset({"log", "result", "update", "done"})
+
+
+def _setting(default: Any, env: str, help: str, least: float = 0, most: float = math.inf) -> Any:
+    return field(default=default, metadata={"env": env, "help": help, "least": least, "most": most})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a server runs with. Wrong values are refused with a `SettingsError` that says what would be right."""
+
+    host: str = _setting("127.0.0.1", "SENTRI_EVENTS_HOST", "Address to listen on.")
+    port: int = _setting(8000, "SENTRI_EVENTS_PORT", "Port to listen on; 0 takes a free one.", most=65535)
+    insecure: bool = _setting(
+        False, "SENTRI_EVENTS_INSECURE", "Allow an address other than loopback although nobody is asked who they are."
+    )
+    database: str = _setting(
+        "sqlite:///sentri-events.db", "DATABASE_URL", "Where events are stored: sqlite:///FILE (sqlite:////ABSOLUTE)."
+    )
+    redis_url: str = _setting("", "REDIS_URL", "Redis between several instances; without it this is the only one.")
+    heartbeat: float = _setting(
+        5.0, "SENTRI_EVENTS_HEARTBEAT", "Seconds between two heartbeats on a stream.", least=0.1, most=3600
+    )
+    stall_timeout: float = _setting(
+        60.0, "SENTRI_EVENTS_STALL_TIMEOUT", "Seconds after which a viewer that takes nothing is closed.", least=1
+    )
+    run_timeout: float = _setting(
+        900.0, "SENTRI_EVENTS_RUN_TIMEOUT", "Seconds of a producer's silence that interrupt its run.", least=1
+    )
+    grace: float = _setting(8.0, "SENTRI_EVENTS_GRACE", "Seconds that stopping may take while streams are open.")
+    max_event_bytes: int = _setting(
+        1 << 20, "SENTRI_EVENTS_MAX_EVENT_BYTES", "Largest event, as stored.", least=1024, most=1 << 30
+    )
+    max_body_bytes: int = _setting(
+        8 << 20, "SENTRI_EVENTS_MAX_BODY_BYTES", "Largest request body.", least=1024, most=1 << 30
+    )
+    volatile_types: str = _setting(
+        "frame,snapshot", "SENTRI_EVENTS_VOLATILE_TYPES", "Event types that are carried but never stored, by comma."
+    )
+    run_id_prefix: str = _setting("RUN-", "SENTRI_EVENTS_RUN_ID_PREFIX", "What the ids of runs begin with.")
+    log_level: str = _setting("info", "LOG_LEVEL", f"What is logged: {', '.join(LOG_LEVELS)}.")
+
+    def __post_init__(self) -> None:
+        for item in SETTINGS:
+            value = getattr(self, item.name)
+            if item.kind in (int, float) and not item.least <= value <= item.most:
+                bounds = f"at least {item.least:g}" + (f" and at most {item.most:g}" if item.most < math.inf else "")
+                raise SettingsError(f"{item.label} must be {bounds}, not {value:g}.")
+        scheme = self.database.partition(":")[0]
+        if scheme not in DATABASE_SCHEMES or "://" not in self.database:
+            known = ", ".join(f"{known}://" for known in DATABASE_SCHEMES)
+            raise SettingsError(f"{_label('database')} must be a URL that begins with {known}, not {scheme!r}.")
+        if self.log_level.lower() not in LOG_LEVELS:
+            known = ", ".join(LOG_LEVELS)
+            raise SettingsError(f"{_label('log_level')} must be one of {known}, not {self.log_level!r}.")
+        if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", self.run_id_prefix):
+            raise SettingsError(f"{_label('run_id_prefix')} may hold letters, digits, '.', '_' and '-', 64 at most.")
+        for name in self.volatile:
+            if not EVENT_TYPE.fullmatch(name) or name in ALWAYS_DURABLE:
+                raise SettingsError(f"{_label('volatile_types')} cannot hold {name!r}.")
+
+    @property
+    def volatile(self) -> frozenset[str]:
+        """The types that are volatile by default (protocol, section 1)."""
+        return frozenset(name.strip() for name in self.volatile_types.split(",") if name.strip())
+
+
+class Setting(NamedTuple):
+    """One row of the table: the field's name, the type of its value, and what a user is told about it."""
+
+    name: str
+    kind: type
+    default: Any
+    env: str
+    help: str
+    least: float
+    most: float
+
+    @property
+    def flag(self) -> str:
+        """Its option on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def label(self) -> str:
+        """How a sentence names it: by option and environment."""
+        return f"{self.flag} ({self.env})"
+
+
+def _row(item: "Field[Any]") -> Setting:
+    return Setting(item.name, type(item.default), item.default, **item.metadata)
+
+
+SETTINGS: tuple[Setting, ...] = tuple(_row(item) for item in fields(Settings))
+
+
+def _label(name: str) -> str:
+    return next(item.label for item in SETTINGS if item.name == name)
+
+
+def load(values: Mapping[str, str | int | float | bool | None]) -> Settings:
+    """Settings from texts, as they come from the command line or the environment; None means the default.
+
+    Raises `SettingsError` with a sentence that names the setting.
+    """
+    read: dict[str, Any] = {}
+    for item in SETTINGS:
+        value = values.get(item.name)
+        if value is None:
+            continue
+        if item.kind is bool and isinstance(value, str):
+            if value.lower() not in ("1", "true", "yes", "on", "0", "false", "no", "off", ""):
+                raise SettingsError(f"{item.label} must be true or false, not {value!r}.")
+            value = value.lower() in ("1", "true", "yes", "on")
+        elif item.kind in (int, float):
+            try:
+                value = item.kind(value)
+            except (TypeError, ValueError):
+                kind = "a whole number" if item.kind is int else "a number"
+                raise SettingsError(f"{item.label} must be {kind}, not {value!r}.") from None
+        read[item.name] = value
+    return Settings(**read)

@@ -1,0 +1,178 @@
+"""The store: the truth about every run (law 1). An event exists when its row is committed.
+
+Coroutines in front of the one write thread (store_thread) and a few readers; SQL never runs on the event loop.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sentri_events import store_read, store_write
+from sentri_events.database import migrate, open_database, reading
+from sentri_events.errors import Unavailable
+from sentri_events.event import Draft, Event
+from sentri_events.models import Tables, bind
+from sentri_events.store_read import Head, Snapshot
+from sentri_events.store_thread import WriteThread
+from sentri_events.store_write import Answer, Once, Transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+READERS = 4
+log = logging.getLogger(__name__)
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Store:
+    """All verbs may raise `Unavailable`; a write that raised it may have happened or not.
+
+    `committed` is called on the event loop with the events of each commit, in order, before any writer is answered:
+    whoever listens sets it before `open`.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], int] = now) -> None:
+        self.upgraded: list[str] = []
+        self.committed: Callable[[list[Event]], None] = lambda events: None
+        self._database = open_database(url)
+        self._tables = bind(self._database)
+        self._clock = clock
+        self._readers = ThreadPoolExecutor(READERS, "store-read")
+        self._writer: WriteThread | None = None
+
+    async def open(self) -> None:
+        """Bring the schema to the newest version (`upgraded` names what that took) and start to write."""
+        loop = asyncio.get_running_loop()
+        self.upgraded = await loop.run_in_executor(self._readers, migrate, self._database)
+        self._writer = WriteThread(self._database, self._tables, loop, self.committed, self._clock)
+
+    async def close(self) -> None:
+        """Commit what was accepted, then let go of the database."""
+        loop = asyncio.get_running_loop()
+        if self._writer is not None:
+            await loop.run_in_executor(None, self._writer.close)
+        await loop.run_in_executor(None, self._readers.shutdown)
+        self._database.close_all()
+
+    async def append(
+        self,
+        workspace: str,
+        run: str,
+        drafts: Sequence[Draft],
+        once: Once | None = None,
+        silent_since: int | None = None,
+    ) -> Answer:
+        """Number and store `drafts`, all or none. With `silent_since` (milliseconds): only if the run's producer was
+        last heard before it. Raises `NotFound`, `Conflict` (the run has ended), `Invalid` (the key is another's)."""
+        return await self._write(lambda tx: tx.append(workspace, run, drafts, once, silent_since))
+
+    async def create_run(
+        self,
+        workspace: str,
+        project: str,
+        id: str | None,
+        prefix: str,
+        fields: dict[str, Any],
+        once: Once | None = None,
+        make_project: bool = False,
+    ) -> Answer:
+        """Make a run; without an `id` it is `prefix` and a number. Raises `Conflict`, `NotFound` (the project)."""
+        return await self._write(lambda tx: tx.create_run(workspace, project, id, prefix, fields, once, make_project))
+
+    async def create_project(self, workspace: str, id: str | None, name: str | None) -> dict[str, Any]:
+        """Make a project and return it. Raises `Conflict`."""
+        return await self._write(lambda tx: tx.create_project(workspace, id, name))
+
+    async def hear(self, workspace: str, run: str) -> None:
+        """Note that the run's producer is there. Raises `NotFound`, `Conflict`."""
+        await self._write(lambda tx: tx.hear(workspace, run))
+
+    async def beat(self, tolerance: int) -> int:
+        """Say that an instance lives; returns the silence (milliseconds) that was credited to all running runs."""
+        return await self._write(lambda tx: tx.beat(tolerance))
+
+    async def trim(self, run: str, floor: int) -> None:
+        """Take away the run's events up to seq `floor`."""
+        await self._write(lambda tx: tx.trim(run, floor))
+
+    async def prune(self, before: int) -> int:
+        """Remove the runs that ended before that time (milliseconds), in small steps; returns how many."""
+        count = 0
+        while True:
+            run = await self._read(store_read.finished_before, before)
+            if run is None:
+                return count
+            while not await self._write(lambda tx, run=run: tx.prune(run)):  # type: ignore[misc]
+                continue
+            count += 1
+
+    async def head(self, run: str) -> Head:
+        """Where the run stands. Raises `NotFound`."""
+        return await self._read(store_read.head, run)
+
+    async def after(
+        self,
+        run: str,
+        epoch: str,
+        seq: int,
+        limit: int = store_read.PAGE_EVENTS,
+        max_bytes: int = store_read.PAGE_BYTES,
+    ) -> list[Event]:
+        """The next events after `seq`, at most `limit` and `max_bytes` of them; empty at the head."""
+        return await self._read(store_read.after, run, epoch, seq, limit, max_bytes)
+
+    async def snapshot(self, run: str, logs: int, with_meta: bool = False) -> Snapshot:
+        """The run document and its head, of one moment. Raises `NotFound`."""
+        return await self._read(store_read.snapshot, run, logs, with_meta)
+
+    async def runs(
+        self, workspace: str, project: str | None, status: str | None, limit: int, before: int | None
+    ) -> tuple[list[dict[str, Any]], int | None]:
+        """Summaries of runs, newest first, and where the next page begins."""
+        return await self._read(store_read.runs, workspace, project, status, limit, before)
+
+    async def project(self, workspace: str, id: str) -> dict[str, Any]:
+        """Raises `NotFound`."""
+        return await self._read(store_read.project, workspace, id)
+
+    async def projects(self, workspace: str) -> list[dict[str, Any]]:
+        """All projects of a workspace, oldest first."""
+        return await self._read(store_read.projects, workspace)
+
+    async def answered(self, scope: str, once: Once) -> Answer | None:
+        """What was answered to a request with this key. Raises `Invalid` if that was another request."""
+        row = await self._read(store_read.answered, scope, once.key)
+        return None if row is None else store_write.replay(row, once)
+
+    async def overdue(self, heard_before: int) -> list[tuple[str, str]]:
+        """Workspace and id of running runs whose producer was last heard before that time (milliseconds)."""
+        return await self._read(store_read.overdue, heard_before)
+
+    async def check(self) -> list[str]:
+        """What is wrong with the stored data, a sentence each; empty when all is sound."""
+        return await self._read(lambda tables: store_read.problems(self._database, tables))
+
+    async def trouble(self) -> str | None:
+        """Why nothing can be stored now, found by trying; None when all is well."""
+        try:
+            await self._write(Transaction.probe)
+        except Unavailable as error:
+            return str(error)
+        return None
+
+    async def _read(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def call() -> T:
+            with reading(self._database):
+                return function(self._tables, *args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    async def _write(self, verb: Callable[[Transaction], T]) -> T:
+        assert self._writer is not None, "the store is not open"
+        return await self._writer.submit(verb)

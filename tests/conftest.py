@@ -1,0 +1,39 @@
+"""What the tests stand on: real servers, and an event loop for pytest-tornado that is not deprecated."""
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tornado.platform.asyncio import AsyncIOLoop
+
+from tests.server_process import ServerProcess
+
+
+@pytest.fixture
+def io_loop() -> Iterator[AsyncIOLoop]:
+    """In place of pytest-tornado's own, which makes a loop current in a way that is gone from newer Pythons."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    tornado_loop = AsyncIOLoop(asyncio_loop=loop, make_current=False)
+    yield tornado_loop
+    asyncio.set_event_loop(None)
+    tornado_loop.close(all_fds=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A plain `async def test_…` is pytest-tornado's, with time enough for real servers."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+            item.add_marker(pytest.mark.gen_test(timeout=60))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A real server process of the test's own, started."""
+    process = ServerProcess(tmp_path)
+    try:
+        yield process.start()
+    finally:
+        process.close()
