@@ -1,5 +1,6 @@
 """The URL table, on one screen. `routes` mounts it in any Tornado application."""
 
+import re
 from typing import Any
 
 from tornado.routing import URLSpec
@@ -12,19 +13,21 @@ from sentri_events.handlers.runs import AbortHandler, AliveHandler, RunHandler, 
 from sentri_events.handlers.sockets import Streams
 from sentri_events.handlers.stream import StreamHandler
 from sentri_events.hub import Hub
-from sentri_events.settings import Settings
 
 
 class EventsHandler(StreamHandler, PublishHandler):
     """`/api/v1/runs/{id}/events`: following and publishing have one path."""
 
 
-def routes(hub: Hub, settings: Settings, streams: Streams, prefix: str = "") -> list[URLSpec]:
+def routes(hub: Hub, prefix: str = "", streams: Streams | None = None) -> list[URLSpec]:
     """All routes, below `prefix` (such as `/events`), for `tornado.web.Application`.
 
-    `streams` holds the open streams: end them with `hub.end_followers()` and `await streams.drained(grace)`.
+    `streams` holds the open streams, for who wants to wait until they are closed: `await streams.drained(grace)`.
     """
-    common: dict[str, Any] = {"hub": hub, "settings": settings}
+    common: dict[str, Any] = {"hub": hub}
+    if streams is None:
+        streams = Streams(hub.settings.stall_timeout)
+    prefix = re.escape(prefix)
     api = f"{prefix}/api/v1"
     return [
         URLSpec(rf"{api}/runs", RunsHandler, common),

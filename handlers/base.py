@@ -12,7 +12,7 @@ from sentri_events.access import DEV_WORKSPACE
 from sentri_events.errors import BadRequest, Invalid, NotFound, SentriEventsError, TooLarge
 from sentri_events.event import encode
 from sentri_events.hub import Hub
-from sentri_events.settings import RUN_ID, Settings
+from sentri_events.settings import RUN_ID
 from sentri_events.store_write import Once
 
 JSON = "application/json"
@@ -22,12 +22,11 @@ log = logging.getLogger(__name__)
 
 
 class BaseHandler(RequestHandler):
-    """A route's handler: it knows the hub and the settings, and answers errors as `{"error": "<a sentence>"}`."""
+    """A route's handler: it knows the hub, and answers errors as `{"error": "<a sentence>"}`."""
 
-    def initialize(self, hub: Hub, settings: Settings) -> None:
+    def initialize(self, hub: Hub) -> None:
         """Called by Tornado with what the route table holds."""
         self.hub = hub
-        self.limits = settings
 
     @property
     def workspace(self) -> str:
@@ -92,6 +91,8 @@ class BaseHandler(RequestHandler):
             sentence = str(NotFound())
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             self.set_header("Allow", ", ".join(self._allowed()))
+        if status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            self.set_header("Connection", "close")  # what is left of the body is not read
         if status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             self.set_header("Retry-After", RETRY_AFTER)
         self.finish(encode({"error": sentence or HTTPStatus(status_code).phrase + "."}))
@@ -120,16 +121,16 @@ class BodyHandler(BaseHandler):
         self._size = 0
         if self.request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise BadRequest("The body must not be compressed.")
-        length = self.request.headers.get("Content-Length", "0")
-        if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > self.limits.max_body_bytes):
+        length, most = self.request.headers.get("Content-Length", ""), self.hub.settings.max_body_bytes
+        if length.isascii() and length.isdigit() and int(length[:18]) > most:
             raise self._too_large()
         # Tornado's own bound answers without a sentence, so it is only the second one.
-        self.request.connection.set_max_body_size(2 * self.limits.max_body_bytes)  # type: ignore[union-attr]
+        self.request.connection.set_max_body_size(2 * most)  # type: ignore[union-attr]
 
     def data_received(self, chunk: bytes) -> None:
         """A part of the body; one of unknown length is cut off here."""
         self._size += len(chunk)
-        if self._size <= self.limits.max_body_bytes:
+        if self._size <= self.hub.settings.max_body_bytes:
             self._parts.append(chunk)
         elif not self._finished:
             self._parts.clear()
@@ -159,7 +160,7 @@ class BodyHandler(BaseHandler):
         return self.request.headers.get("Content-Type", "")
 
     def _too_large(self) -> TooLarge:
-        return TooLarge(f"A body may have {self.limits.max_body_bytes} bytes.")
+        return TooLarge(f"A body may have {self.hub.settings.max_body_bytes} bytes.")
 
 
 class MissingHandler(BaseHandler):
@@ -175,6 +176,7 @@ class MovedHandler(BaseHandler):
 
     def prepare(self) -> None:
         """308 to `/api/v1/runs/…`, for every method, the query kept."""
+        self.clear_header("Content-Type")
         self.set_status(308)
         self.set_header("Location", self.request.uri.replace("/api/runs/", "/api/v1/runs/", 1))
         self.finish()

@@ -17,9 +17,9 @@ class ReadyHandler(BaseHandler):
     async def get(self) -> None:
         """503 when nothing can be stored or the server stops; 200 with `degraded` when others do not hear us."""
         parts = {"store": await self.hub.store.trouble(), "backend": self.hub.backend.trouble}
-        parts["server"] = "it is stopping" if self.hub.stopping else None
+        parts["server"] = "The server is stopping." if self.hub.stopping else None
         why = {part: trouble for part, trouble in parts.items() if trouble is not None}
         if "store" in why or "server" in why:
-            self.answer({"status": "unavailable", **why}, 503)
+            self.answer({"error": " ".join(why.values()), "status": "unavailable", **why}, 503)
         else:
             self.answer({"status": "degraded" if why else "ready", **why})

@@ -3,9 +3,8 @@
 from tornado.web import stream_request_body
 
 from sentri_events.errors import SentriEventsError
-from sentri_events.event import drafts, read_payloads
+from sentri_events.event import read_payloads
 from sentri_events.handlers.base import BodyHandler
-from sentri_events.store import now
 from sentri_events.store_write import Answer
 
 
@@ -19,7 +18,7 @@ class PublishHandler(BodyHandler):
         once = self.once()
         try:
             volatile = self.flag("volatile")
-            judged = drafts(read_payloads(self.body, self.content_type), self.hub.rules, now(), volatile)
+            judged = self.hub.drafts(read_payloads(self.body, self.content_type), volatile)
         except SentriEventsError as refusal:
             answer = await self.hub.refuse(self.workspace, run, once, refusal)
         else:

@@ -5,10 +5,9 @@ from typing import Any
 from tornado.web import stream_request_body
 
 from sentri_events.errors import BadRequest, Invalid
-from sentri_events.event import FINAL_STATUSES, check_depth, check_fields, check_id, draft, read_json
+from sentri_events.event import FINAL_STATUSES, check_depth, check_id, read_json
 from sentri_events.handlers.base import BaseHandler, BodyHandler
 from sentri_events.hub import LOGS
-from sentri_events.store import now
 
 PAGE = 50
 LONGEST_PAGE = 500
@@ -38,14 +37,12 @@ class RunsHandler(BodyHandler):
         scope = f"runs/{self.workspace}"
         try:
             id, project, fields = _read_run(self.body)
+            answer = await self.hub.create_run(self.workspace, project, fields, id=id, once=once, make_project=True)
         except (BadRequest, Invalid):
-            answer = None if once is None else await self.hub.store.answered(scope, once)
-            if answer is None:
+            earlier = None if once is None else await self.hub.store.answered(scope, once)
+            if earlier is None:
                 raise
-        else:
-            answer = await self.hub.store.create_run(
-                self.workspace, project, id, self.limits.run_id_prefix, fields, once, make_project=True
-            )
+            answer = earlier
         if answer.replayed:
             self.set_header("Idempotency-Replayed", "true")
         self.answer(answer.json, 201)
@@ -81,8 +78,8 @@ class AbortHandler(BodyHandler):
     async def post(self, run: str) -> None:
         """End the run as aborted; 409 if it has ended."""
         self.check_run(run)
-        done = draft({"type": "done", "status": "aborted"}, self.hub.rules, now())
-        answer = await self.hub.publish(self.workspace, run, [done])
+        done = self.hub.drafts([{"type": "done", "status": "aborted"}])
+        answer = await self.hub.publish(self.workspace, run, done)
         self.answer(answer.json)
 
 
@@ -99,4 +96,4 @@ def _read_run(body: bytes) -> tuple[str | None, str, dict[str, Any]]:
     project = check_id(given.pop("projectId"), "projectId")
     if given.get("status", "running") != "running":
         raise Invalid("A run begins with the status running.")
-    return id, project, check_fields(given)
+    return id, project, given

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import socket
 import struct
+from contextlib import suppress
 from typing import NamedTuple
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
@@ -114,8 +115,7 @@ class Socket:
             self._moved = self._loop.time()
             if self._unsent is None:
                 self._end()
-            else:
-                self._expire()
+            self._expire()
 
     def close(self, why: str) -> None:
         """Let go of the socket at once. Harmless if it is closed."""
@@ -136,7 +136,7 @@ class Socket:
 
     @property
     def _closed(self) -> bool:
-        return self._socket.fileno() < 0
+        return self not in self._streams.open
 
     def _drain(self) -> None:
         assert self._unsent is not None
@@ -209,19 +209,19 @@ class Socket:
 
 
 class TlsSocket(Socket):
-    """The same where Tornado terminates TLS: its IOStream writes, and keeps what the socket does not take."""
+    """The same where Tornado terminates TLS: its IOStream reads and writes, and keeps what the socket does not take."""
 
     __slots__ = ("_stream",)
 
-    def __init__(self, stream: IOStream, streams: Streams, client: Client, chunked: bool, heartbeat: bytes) -> None:
+    def __init__(self, stream: SSLIOStream, streams: Streams, client: Client, chunked: bool, heartbeat: bytes) -> None:
         self._stream = stream
         super().__init__(stream.socket, streams, client, chunked, heartbeat)
 
     def write(self, data: bytes) -> bool:
         """Hand it to the IOStream."""
-        try:
+        if not self._stream.closed():
             future = self._stream.write(data)
-        except StreamClosedError:
+        if self._stream.closed():
             self.close("client left")
             return False
         self._sent += len(data)
@@ -229,32 +229,35 @@ class TlsSocket(Socket):
             return True
         self._unsent = memoryview(data)
         self._moved = self._loop.time()
-        self._loop.create_task(self._drained(future))
+        future.add_done_callback(self._drained)
         return False
 
-    async def _drained(self, future: "asyncio.Future[None]") -> None:
-        try:
-            await future
-        except StreamClosedError:
-            self.close("client left")
-        else:
+    def _drained(self, future: "asyncio.Future[None]") -> None:
+        if future.exception() is None and not self._closed:
             self._unsent = None
             self._go_on()
 
-    def close(self, why: str) -> None:
-        """Let go of the stream at once."""
-        self._stream.set_close_callback(None)
-        super().close(why)
-        self._stream.close()
-
     def _hang_up(self) -> None:
-        self.close("ended")
+        """Take leave in TLS first: without that, an end looks like a cut."""
+        if not self._stream.closed():
+            with suppress(OSError):  # it would wait for the client to do the same; we do not
+                self._stream.socket.unwrap()
+        super()._hang_up()
 
     def _listen(self) -> None:
-        self._stream.set_close_callback(lambda: self.close("client left"))
+        try:
+            asyncio.ensure_future(self._stream.read_bytes(IGNORED, partial=True)).add_done_callback(self._heard)
+        except StreamClosedError:
+            self.close("client left")
+
+    def _heard(self, future: "asyncio.Future[bytes]") -> None:
+        if future.exception() is None:
+            self._listen()
+        else:
+            self.close("ended" if self._finishing else "client left")
 
     def _hush(self) -> None:
-        """The IOStream listens."""
+        self._stream.close()
 
 
 def open_socket(stream: IOStream, streams: Streams, client: Client, chunked: bool, heartbeat: bytes) -> Socket:

@@ -12,28 +12,29 @@ from sentri_events.handlers.base import BaseHandler
 from sentri_events.handlers.sockets import Client, Socket, Streams, open_socket
 from sentri_events.hub import LOGS, Hub, Opening
 from sentri_events.position import Position, read_position, write_position
-from sentri_events.settings import EVENT_TYPE, Settings
+from sentri_events.settings import EVENT_TYPE
 
 RETRY = 2000  # milliseconds until a viewer connects again
 MOST_LOGS = 1_000_000
 PAGE_EVENTS = 1000
-PAGE_BYTES = 4 << 20
+PAGE_BYTES = (4 << 20) - 100 * PAGE_EVENTS  # room for what stands around the events
 LONGEST_WAIT = 30
 
 
 class StreamHandler(BaseHandler):
     """`GET /api/v1/runs/{id}/events` (protocol, section 2), and as a page of history (section 4)."""
 
-    def initialize(self, hub: Hub, settings: Settings, streams: Streams) -> None:  # type: ignore[override]
+    def initialize(self, hub: Hub, streams: Streams) -> None:  # type: ignore[override]
         """`streams` keeps the open sockets."""
-        super().initialize(hub, settings)
+        super().initialize(hub)
         self.streams = streams
 
     async def get(self, run: str) -> None:
         """A stream; a page of JSON for who asks for that and not for a stream."""
         self.check_run(run)
-        accept = self.request.headers.get("Accept", "")
-        if "application/json" in accept and "text/event-stream" not in accept:
+        accept = self.request.headers.get("Accept", "").lower().split(",")
+        accepted = {part.partition(";")[0].strip() for part in accept}
+        if "application/json" in accepted and "text/event-stream" not in accepted:
             await self._page(run)
             return
         dialect = StreamDialect(
@@ -63,6 +64,7 @@ class StreamHandler(BaseHandler):
         self.check_run(run)
         await self.hub.head(self.workspace, run)
         self.stream_headers()
+        await self.flush()  # as they are: at the end Tornado would add the length of a body that is none
 
     def stream_headers(self) -> None:
         """The headers of every stream."""
@@ -107,6 +109,10 @@ class StreamHandler(BaseHandler):
             await self._something(run, Position(place.epoch, seq), wait)
             place = await self.hub.head(self.workspace, run)
         events = await self.hub.store.after(run, place.epoch, seq, limit, PAGE_BYTES)
+        if events and events[0].seq > seq + 1:
+            reset = "trimmed"
+        if events:
+            place = place._replace(head=max(place.head, events[-1].seq))
         lines = [b'{"seq":%d,"at":"%b","event":%b}' % (e.seq, iso(e.at).encode(), e.json) for e in events]
         body = b'{"epoch":"%b","events":[%b],"head":%d,"ended":%b' % (
             place.epoch.encode(),

@@ -68,6 +68,10 @@ class Channel:
         self.place = place
         self.head = place.head
         self.ended = place.ended
+        self.note(place)
+
+    def note(self, place: Head) -> None:
+        """Somebody has just read where the run stands: that may be more than was delivered."""
         self._known = max(self._known, place.head)
         self._mend()
 
@@ -181,8 +185,7 @@ class Channel:
         if place.epoch != self.place.epoch:
             self._end_all()
         else:
-            self._known = max(self._known, place.head)
-            self._mend()
+            self.note(place)
 
     # What goes out
 

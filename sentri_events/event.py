@@ -164,7 +164,7 @@ def draft(payload: Mapping[str, Any], rules: Rules, now: int, volatile: bool = F
     if "type" not in payload:
         raise Invalid("An event needs a type.")
     if not isinstance(kind, str) or not EVENT_TYPE.fullmatch(kind):
-        raise Invalid("A type is text of 1 to 64 letters, digits and the characters _ . : -")
+        raise Invalid("A type has 1 to 64 characters: letters, digits and _ . : - only.")
     for key in stored:
         if key.startswith("_"):
             raise Invalid(f"The key {_shown(key)} is reserved: keys that begin with _ belong to the server.")
@@ -194,7 +194,7 @@ def encode(value: Any) -> bytes:
 def check_id(value: Any, what: str) -> str:
     """`value` if it is a valid id (section 1), else `Invalid`."""
     if not isinstance(value, str) or not RUN_ID.fullmatch(value):
-        raise Invalid(f"{what} is text of 1 to 128 letters, digits and the characters . _ -")
+        raise Invalid(f"{what} has 1 to 128 characters: letters, digits and . _ - only.")
     return value
 
 

@@ -7,9 +7,9 @@ meanwhile is either in what is read or delivered after it, never between.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tornado.ioloop import PeriodicCallback
 
@@ -17,9 +17,10 @@ from sentri_events.backend import Backend
 from sentri_events.channel import Channel
 from sentri_events.dialect import Dialect
 from sentri_events.errors import BadRequest, Conflict, NotFound, SentriEventsError
-from sentri_events.event import Draft, Event, Rules
+from sentri_events.event import Draft, Event, Rules, check_fields, drafts
 from sentri_events.position import Position
 from sentri_events.queue_sink import EventsDialect, QueueSink
+from sentri_events.settings import Settings
 from sentri_events.store import Store
 from sentri_events.store_read import Head, Snapshot
 from sentri_events.store_write import Answer, Once
@@ -44,16 +45,16 @@ class Opening(NamedTuple):
 
 
 class Hub:
-    """One process's hub. `heartbeat` and `run_timeout` are in seconds. Use `server.open_hub` to build one.
+    """One process's hub. Use `server.open_hub` to build one.
 
     `stopping` says that followers are being sent away.
     """
 
-    def __init__(self, store: Store, backend: Backend, rules: Rules, heartbeat: float, run_timeout: float) -> None:
+    def __init__(self, store: Store, backend: Backend, settings: Settings) -> None:
         self.store = store
         self.backend = backend
-        self.rules = rules
-        self._run_timeout = run_timeout
+        self.settings = settings
+        self._rules = Rules(settings.volatile, settings.max_event_bytes)
         self._channels: dict[str, Channel] = {}
         self._gates: dict[str, asyncio.Lock] = {}
         self._heard: OrderedDict[str, float] = OrderedDict()
@@ -61,11 +62,12 @@ class Hub:
         self._buckets: list[dict[Viewer, None]] = [{} for _ in range(BUCKETS)]
         self._turn = self._share = 0
         self.stopping = False
-        self._heart = PeriodicCallback(self._beat, heartbeat * 1000 / BUCKETS)
+        self._heart = PeriodicCallback(self._beat, settings.heartbeat * 1000 / BUCKETS)
 
     async def start(self) -> None:
         """Open the store and the backend and begin to beat."""
         self.store.committed = self._committed
+        self.store.doubted = self.missed
         await self.store.open()
         await self.backend.start(self)
         self._heart.start()
@@ -97,6 +99,28 @@ class Hub:
             bucket.clear()
 
     # Publish
+
+    async def create_run(
+        self,
+        workspace: str,
+        project: str,
+        fields: Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,
+        once: Once | None = None,
+        make_project: bool = False,
+    ) -> Answer:
+        """Make a run and answer its document; without an `id` it gets a number. `fields` are those of `check_fields`.
+
+        Raises `Conflict` if the id is taken, `NotFound` for a missing project unless `make_project`, `Unavailable`.
+        """
+        checked = check_fields(fields or {})
+        prefix = self.settings.run_id_prefix
+        return await self.store.create_run(workspace, project, id, prefix, checked, once, make_project)
+
+    def drafts(self, payloads: list[dict[str, Any]], volatile: bool = False) -> list[Draft]:
+        """Judge events, `{"type": …, …}` each, by this hub's settings. Raises `Invalid`, `TooLarge`."""
+        return drafts(payloads, self._rules, self.store.clock(), volatile)
 
     async def publish(self, workspace: str, run: str, drafts: Sequence[Draft], once: Once | None = None) -> Answer:
         """Store and number `drafts`, all or none, and hand them to everyone who follows.
@@ -138,7 +162,7 @@ class Hub:
         if place.ended:
             raise Conflict("The run has ended.")
         now = asyncio.get_running_loop().time()
-        if now - self._heard.get(run, -self._run_timeout) > self._run_timeout / 10:
+        if now - self._heard.get(run, 0.0) > self.settings.run_timeout / 10:
             await self.store.hear(workspace, run)
             self._heard[run] = now
             self._heard.move_to_end(run)
@@ -217,6 +241,7 @@ class Hub:
         reason = None if position is None else position.objection(place)
         if reason is not None:  # the store may be ahead of this process, or have trimmed
             place = await self.store.head(channel.run)
+            channel.note(place)
             reason = position.objection(place) if position is not None else None
         if position is not None and reason is None:
             ended_there = place.ended and position.seq == place.head
@@ -224,6 +249,7 @@ class Hub:
         if position is None and not snapshot:
             return Opening(place, place.head - place.ended, None, None)
         taken = await channel.snapshot(logs, meta)
+        channel.note(taken.head)
         return Opening(taken.head, taken.head.head - taken.head.ended, reason, taken)
 
     @asynccontextmanager

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from peewee import BigIntegerField, CompositeKey, Database, IntegerField, Model, TextField
 
-MIGRATIONS = "schema_migration"
+HISTORY = "schema_migration"  # which migrations this database has
 
 
 class Tables(NamedTuple):
-    """The model classes of one database."""
+    """One database and its model classes."""
 
+    database: Any
     counter: Any
     project: Any
     run: Any
@@ -23,15 +24,13 @@ class Tables(NamedTuple):
     fleet: Any
 
 
-def bind(database: Database) -> Tables:
-    """The tables as they are after the newest migration, on `database`."""
+def bind(db: Database) -> Tables:
+    """The tables as they are after the newest migration, on `db`."""
 
     class Base(Model):
         class Meta:
-            database: Database
+            database = db
             legacy_table_names = False
-
-    Base._meta.database = database
 
     class Counter(Base):
         """The last number that was made into an id."""
@@ -109,11 +108,11 @@ def bind(database: Database) -> Tables:
     Event.add_index(Event.index(Event.run, Event.seq, where=(Event.type == "log"), name="event_log"))
 
     class Result(Base):
-        """The newest result of a test; `seq` is that of its first, which is its place in the document."""
+        """The newest result of a test. Its place in the document is that of the test's first."""
 
         run = TextField()
         test = TextField()
-        seq = BigIntegerField()
+        place = BigIntegerField()
         counted_as = TextField(null=True)
         json = TextField()
 
@@ -122,7 +121,7 @@ def bind(database: Database) -> Tables:
             without_rowid = True
 
     class Key(Base):
-        """An Idempotency-Key, within a run or (scope "") for the making of runs, and what was answered."""
+        """An Idempotency-Key and what was answered. Its scope is a run, or `runs/` and the workspace for making one."""
 
         scope = TextField()
         key = TextField()
@@ -140,4 +139,4 @@ def bind(database: Database) -> Tables:
         id = IntegerField(primary_key=True)
         seen_at = BigIntegerField()
 
-    return Tables(Counter, Project, Run, Field, Event, Result, Key, Fleet)
+    return Tables(db, Counter, Project, Run, Field, Event, Result, Key, Fleet)

@@ -15,14 +15,13 @@ from sentri_events.access import check_exposure
 from sentri_events.backends import open_backend
 from sentri_events.database import location
 from sentri_events.errors import SettingsError, Unavailable
-from sentri_events.event import Rules
 from sentri_events.handlers import routes
 from sentri_events.handlers.base import MissingHandler
 from sentri_events.handlers.sockets import Streams
 from sentri_events.hub import Hub
 from sentri_events.reaper import Reaper
 from sentri_events.settings import Settings
-from sentri_events.store import Store, now
+from sentri_events.store import Store
 
 MAX_HEADER_BYTES = 16 << 10
 SLOW_REQUEST = 15.0  # seconds for the headers, for the body, and for an idle connection's next request
@@ -45,11 +44,8 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 @asynccontextmanager
 async def open_hub(settings: Settings) -> AsyncIterator[Hub]:
     """A hub that publishes and follows in this process: what `serve` serves. Raises `SettingsError`, `Unavailable`."""
-    rules = Rules(settings.volatile, settings.max_event_bytes)
-    hub = Hub(
-        Store(settings.database), open_backend(settings.redis_url), rules, settings.heartbeat, settings.run_timeout
-    )
-    reaper = Reaper(hub, settings.run_timeout, now)
+    hub = Hub(Store(settings.database), open_backend(settings.redis_url), settings)
+    reaper = Reaper(hub)
     try:
         await hub.start()
         reaper.start()
@@ -90,9 +86,9 @@ async def _serve(settings: Settings, sockets: list[socket.socket], say: Callable
     streams = Streams(settings.stall_timeout)
     async with open_hub(settings) as hub:
         application = Application(
-            routes(hub, settings, streams),
+            routes(hub, streams=streams),
             default_handler_class=MissingHandler,
-            default_handler_args={"hub": hub, "settings": settings},
+            default_handler_args={"hub": hub},
             log_function=_log_request,
         )
         server = HTTPServer(
@@ -132,7 +128,7 @@ def _run(main: Coroutine[None, None, int]) -> int:
         import uvloop
     except ImportError:
         return asyncio.run(main)
-    return uvloop.run(main)
+    return int(uvloop.run(main))
 
 
 def _log_request(handler: RequestHandler) -> None:

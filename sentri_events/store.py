@@ -33,31 +33,42 @@ def now() -> int:
 class Store:
     """All verbs may raise `Unavailable`; a write that raised it may have happened or not.
 
-    `committed` is called on the event loop with the events of each commit, in order, before any writer is answered:
-    whoever listens sets it before `open`.
+    Whoever listens sets two functions before `open`; they are called on the event loop. `committed` gets the events of
+    each commit, in order, before any writer is answered. `doubted`: it is not known whether a commit happened.
+
+    `clock` gives milliseconds since 1970.
     """
 
     def __init__(self, url: str, clock: Callable[[], int] = now) -> None:
         self.upgraded: list[str] = []
         self.committed: Callable[[list[Event]], None] = lambda events: None
+        self.doubted: Callable[[], None] = lambda: None
+        self._url = url
         self._database = open_database(url)
         self._tables = bind(self._database)
-        self._clock = clock
+        self.clock = clock
         self._readers = ThreadPoolExecutor(READERS, "store-read")
         self._writer: WriteThread | None = None
+        self._closed = False
 
     async def open(self) -> None:
-        """Bring the schema to the newest version (`upgraded` names what that took) and start to write."""
+        """Bring the schema to the newest version (`upgraded` names what that took) and start to write.
+
+        Raises `SettingsError` if a newer version of the program made the database.
+        """
         loop = asyncio.get_running_loop()
-        self.upgraded = await loop.run_in_executor(self._readers, migrate, self._database)
-        self._writer = WriteThread(self._database, self._tables, loop, self.committed, self._clock)
+        self.upgraded = await loop.run_in_executor(self._readers, migrate, self._url)
+        self._writer = WriteThread(self._tables, loop, self.committed, self.doubted, self.clock)
 
     async def close(self) -> None:
-        """Commit what was accepted, then let go of the database."""
-        loop = asyncio.get_running_loop()
+        """Commit what was accepted, then let go of the database. What is asked of the store later is `Unavailable`."""
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(None, self._let_go)
+
+    def _let_go(self) -> None:
         if self._writer is not None:
-            await loop.run_in_executor(None, self._writer.close)
-        await loop.run_in_executor(None, self._readers.shutdown)
+            self._writer.close()
+        self._readers.shutdown()
         self._database.close_all()
 
     async def append(
@@ -70,7 +81,7 @@ class Store:
     ) -> Answer:
         """Number and store `drafts`, all or none. With `silent_since` (milliseconds): only if the run's producer was
         last heard before it. Raises `NotFound`, `Conflict` (the run has ended), `Invalid` (the key is another's)."""
-        return await self._write(lambda tx: tx.append(workspace, run, drafts, once, silent_since))
+        return await self._write(lambda tx: tx.append(workspace, run, drafts, once, silent_since), len(drafts))
 
     async def create_run(
         self,
@@ -98,19 +109,19 @@ class Store:
         return await self._write(lambda tx: tx.beat(tolerance))
 
     async def trim(self, run: str, floor: int) -> None:
-        """Take away the run's events up to seq `floor`."""
-        await self._write(lambda tx: tx.trim(run, floor))
+        """Take away the run's events up to seq `floor`, in small steps; its results and its numbering stay."""
+        while not await self._write(lambda tx: tx.trim(run, floor)):
+            continue
 
     async def prune(self, before: int) -> int:
         """Remove the runs that ended before that time (milliseconds), in small steps; returns how many."""
         count = 0
-        while True:
-            run = await self._read(store_read.finished_before, before)
-            if run is None:
-                return count
-            while not await self._write(lambda tx, run=run: tx.prune(run)):  # type: ignore[misc]
-                continue
-            count += 1
+        while runs := await self._read(store_read.finished_before, before):
+            for run in runs:
+                while not await self._write(lambda tx, run=run: tx.prune(run, before)):  # type: ignore[misc]
+                    continue
+            count += len(runs)
+        return count
 
     async def head(self, run: str) -> Head:
         """Where the run stands. Raises `NotFound`."""
@@ -124,7 +135,8 @@ class Store:
         limit: int = store_read.PAGE_EVENTS,
         max_bytes: int = store_read.PAGE_BYTES,
     ) -> list[Event]:
-        """The next events after `seq`, at most `limit` and `max_bytes` of them; empty at the head."""
+        """The next events after `seq`, at most `limit` and `max_bytes` of them. Empty at the head, and where the run is
+        gone or has another epoch; the first is not `seq + 1` where events were trimmed away."""
         return await self._read(store_read.after, run, epoch, seq, limit, max_bytes)
 
     async def snapshot(self, run: str, logs: int, with_meta: bool = False) -> Snapshot:
@@ -148,7 +160,7 @@ class Store:
     async def answered(self, scope: str, once: Once) -> Answer | None:
         """What was answered to a request with this key. Raises `Invalid` if that was another request."""
         row = await self._read(store_read.answered, scope, once.key)
-        return None if row is None else store_write.replay(row, once)
+        return None if row is None else store_write.replay(scope, row, once)
 
     async def overdue(self, heard_before: int) -> list[tuple[str, str]]:
         """Workspace and id of running runs whose producer was last heard before that time (milliseconds)."""
@@ -156,7 +168,7 @@ class Store:
 
     async def check(self) -> list[str]:
         """What is wrong with the stored data, a sentence each; empty when all is sound."""
-        return await self._read(lambda tables: store_read.problems(self._database, tables))
+        return await self._read(store_read.problems)
 
     async def trouble(self) -> str | None:
         """Why nothing can be stored now, found by trying; None when all is well."""
@@ -171,8 +183,14 @@ class Store:
             with reading(self._database):
                 return function(self._tables, *args, **kwargs)
 
+        self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
-    async def _write(self, verb: Callable[[Transaction], T]) -> T:
+    async def _write(self, verb: Callable[[Transaction], T], weight: int = 1) -> T:
+        self._check_open()
         assert self._writer is not None, "the store is not open"
-        return await self._writer.submit(verb)
+        return await self._writer.submit(verb, weight)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("The store is closed.")

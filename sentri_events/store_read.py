@@ -1,12 +1,11 @@
 """What is read from the store: functions on a database, called in a reader's thread within one read transaction."""
 
-from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from peewee import fn
-from playhouse.pool import PooledDatabase
+from peewee import SqliteDatabase
 
+from sentri_events.database import execute
 from sentri_events.errors import NotFound
 from sentri_events.event import Event, encode, iso
 from sentri_events.models import Tables
@@ -44,40 +43,26 @@ class _Log(msgspec.Struct):
 
 
 _decode_log = msgspec.json.Decoder(_Log).decode
-_decode = msgspec.json.Decoder().decode
 
 
 def head(tables: Tables, run: str) -> Head:
     """Raises `NotFound`."""
-    table = tables.run
-    row = (
-        table.select(table.workspace, table.epoch, table.head, table.floor, table.status)
-        .where(table.id == run)
-        .tuples()
-        .first()
-    )
+    row = execute(tables.database, "SELECT workspace, epoch, head, floor, status FROM run WHERE id = ?", run).fetchone()
     if row is None:
         raise NotFound
     return Head(*row)
 
 
-def heads(tables: Tables, runs: Sequence[str]) -> dict[str, Head]:
-    """The heads of all those `runs` that exist, in one query."""
-    table = tables.run
-    query = table.select(table.id, table.workspace, table.epoch, table.head, table.floor, table.status)
-    return {row[0]: Head(*row[1:]) for row in query.where(table.id.in_(runs)).tuples()}
-
-
 def after(tables: Tables, run: str, epoch: str, seq: int, limit: int, max_bytes: int) -> list[Event]:
-    """The events after `seq`, in order: at most `limit`, and `max_bytes`, unless the first alone is more."""
-    table = tables.event
-    rows = (
-        table.select(table.seq, table.at, table.type, table.json)
-        .where((table.run == run) & (table.seq > seq))
-        .order_by(table.seq)
-        .limit(limit)
-        .tuples()
-        .iterator()
+    """The events after `seq`, in order: at most `limit`, and `max_bytes`, unless the first alone is more.
+
+    None of them if the run is gone, or is another by now, with another epoch.
+    """
+    rows = execute(
+        tables.database,
+        "SELECT event.seq, event.at, event.type, event.json FROM run JOIN event ON event.run = run.id "
+        "WHERE run.id = ? AND run.epoch = ? AND event.seq > ? ORDER BY event.seq LIMIT ?",
+        *(run, epoch, seq, limit),
     )
     events: list[Event] = []
     size = 0
@@ -94,18 +79,19 @@ def snapshot(tables: Tables, run: str, logs: int, with_meta: bool) -> Snapshot:
     row = tables.run.select().where(tables.run.id == run).dicts().first()
     if row is None:
         raise NotFound
+    results = execute(tables.database, "SELECT json FROM result WHERE run = ? ORDER BY place", run)
+    fields = execute(tables.database, "SELECT name, json FROM field WHERE run = ?", run)
     place = Head(row["workspace"], row["epoch"], row["head"], row["floor"], row["status"])
-    results = tables.result.select(tables.result.json).where(tables.result.run == run).order_by(tables.result.seq)
     lines, truncated = _logs(tables, run, logs, with_meta)
     parts = {
         **{key: encode(value) for key, value in summary(row).items()},
         "tests": b"[]",
         "testQueue": b"[]",
-        **{name: json.encode() for name, json in _fields(tables, run)},
-        "results": b"[" + b",".join(json.encode() for (json,) in results.tuples()) + b"]",
+        **{name: json.encode() for name, json in fields},
+        "results": b"[" + b",".join(json.encode() for (json,) in results) + b"]",
         "logs": encode(lines),
     }
-    if truncated:
+    if truncated or place.floor:
         parts["logsTruncated"] = b"true"
     return Snapshot(place, b"{" + b",".join(encode(key) + b":" + json for key, json in parts.items()) + b"}")
 
@@ -133,20 +119,12 @@ def summary(row: dict[str, Any]) -> dict[str, Any]:
 _COUNTED = ("passed", "failed", "skipped")
 
 
-def _fields(tables: Tables, run: str) -> Iterable[tuple[str, str]]:
-    table = tables.field
-    rows: Iterable[tuple[str, str]] = table.select(table.name, table.json).where(table.run == run).tuples()
-    return rows
-
-
 def _logs(tables: Tables, run: str, limit: int, with_meta: bool) -> tuple[list[Any], bool]:
-    table = tables.event
-    # The type stands in the statement itself: only then does the partial index of log events serve it.
-    rows = table.raw(
-        f"SELECT seq, at, json FROM event WHERE run = {table._meta.database.param} AND type = 'log' "
-        f"ORDER BY seq DESC LIMIT {int(limit) + 1}",
-        run,
-    ).tuples()
+    rows = execute(
+        tables.database,
+        "SELECT seq, at, json FROM event WHERE run = ? AND type = 'log' ORDER BY seq DESC LIMIT ?",
+        *(run, limit + 1),
+    )
     lines: list[Any] = []
     size = 0
     for seq, at, json in rows:
@@ -203,46 +181,56 @@ def project_document(row: dict[str, Any]) -> dict[str, Any]:
 
 def answered(tables: Tables, scope: str, key: str) -> tuple[str, str] | None:
     """What was answered to the request with this Idempotency-Key: its digest and the answer, or None."""
-    table = tables.key
-    row: tuple[str, str] | None = (
-        table.select(table.digest, table.answer).where((table.scope == scope) & (table.key == key)).tuples().first()
-    )
+    sql = "SELECT digest, answer FROM key WHERE scope = ? AND key = ?"
+    row: tuple[str, str] | None = execute(tables.database, sql, scope, key).fetchone()
     return row
 
 
 def overdue(tables: Tables, heard_before: int) -> list[tuple[str, str]]:
-    """Workspace and id of the running runs whose producer was last heard before that time (milliseconds)."""
-    table = tables.run
-    rows = table.raw(
-        "SELECT workspace, id FROM run WHERE status = 'running' "
-        f"AND heard_at < {table._meta.database.param} ORDER BY heard_at LIMIT 100",
-        heard_before,
-    )
-    return list(rows.tuples())
+    """Workspace and id of running runs whose producer was last heard before that time, the longest silent first."""
+    sql = "SELECT workspace, id FROM run WHERE status = 'running' AND heard_at < ? ORDER BY heard_at LIMIT 100"
+    return list(execute(tables.database, sql, heard_before))
 
 
-def finished_before(tables: Tables, time: int) -> str | None:
-    """The id of some run that ended before `time` (milliseconds), or None."""
-    table = tables.run
-    row = table.select(table.id).where((table.status != "running") & (table.finished_at < time)).tuples().first()
-    return None if row is None else str(row[0])
+def finished_before(tables: Tables, time: int) -> list[str]:
+    """The ids of some runs that ended before `time` (milliseconds)."""
+    sql = "SELECT id FROM run WHERE finished_at < ? AND status <> 'running' ORDER BY finished_at LIMIT 1000"
+    return [id for (id,) in execute(tables.database, sql, time)]
 
 
-def problems(database: PooledDatabase, tables: Tables) -> list[str]:
+def problems(tables: Tables) -> list[str]:
     """What is wrong with the stored data, a sentence each; empty when all is sound."""
     found = []
-    if hasattr(database, "pragma"):
-        found += [f"SQLite: {row[0]}" for row in database.execute_sql("PRAGMA integrity_check") if row[0] != "ok"]
-    run, event = tables.run, tables.event
-    count, last = fn.COUNT(event.seq), fn.MAX(event.seq)
-    query = (
-        run.select(run.id, run.head, run.floor, count, last)
-        .left_outer_join(event, on=(event.run == run.id))
-        .group_by(run.id, run.head, run.floor)
-    )
-    for id, top, floor, number, newest in query.tuples():
-        if number != top - floor or (number and newest != top):
-            found.append(f"Run {id}: its events {floor + 1} to {top} should be {top - floor}, and {number} are there.")
-    orphans = event.select(event.run).distinct().where(event.run.not_in(run.select(run.id)))
-    found += [f"Run {id} is gone, and has events." for (id,) in orphans.tuples()]
+    if isinstance(tables.database, SqliteDatabase):
+        rows = execute(tables.database, "PRAGMA integrity_check")
+        found += [f"SQLite: {words}" for (words,) in rows if words != "ok"]
+    for run, head, floor, number, first, last in execute(tables.database, _NUMBERS):
+        if number != head - floor or (number and (first != floor + 1 or last != head)):
+            there = f"{number} of {first} to {last} are" if number else "none is"
+            found.append(f"Run {run}: its events should be {floor + 1} to {head}, and {there} there.")
+    for run, status in execute(tables.database, _ENDS):
+        found.append(f"Run {run} is {status}, and its last event does not say so.")
+    for (run,) in execute(tables.database, _COUNTS):
+        found.append(f"Run {run}: its counts are not those of its results.")
+    for table in ("event", "result", "field", "key"):
+        rows = execute(tables.database, f"SELECT DISTINCT run FROM {table} WHERE run NOT IN (SELECT id FROM run)")
+        found += [f"Run {run} is gone, and has rows in the table {table}." for (run,) in rows]
     return found
+
+
+_NUMBERS = (
+    "SELECT run.id, run.head, run.floor, COUNT(event.seq), MIN(event.seq), MAX(event.seq) "
+    "FROM run LEFT JOIN event ON event.run = run.id GROUP BY run.id"
+)
+_ENDS = (
+    "SELECT run.id, run.status FROM run JOIN event ON event.run = run.id AND event.seq = run.head "
+    "WHERE (run.status = 'running') = (event.type = 'done')"
+)
+_COUNTS = (
+    "SELECT run.id FROM run LEFT JOIN result ON result.run = run.id WHERE run.floor < run.head GROUP BY run.id "
+    "HAVING run.counted_total <> COUNT(result.test) OR "
+    + " OR ".join(
+        f"run.counted_{kind} <> COUNT(CASE WHEN result.counted_as = '{kind}' THEN 1 END)"
+        for kind in ("passed", "failed", "skipped")
+    )
+)

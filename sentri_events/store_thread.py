@@ -11,10 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from peewee import DatabaseError, InterfaceError
-from playhouse.pool import PooledDatabase
-
-from sentri_events.database import reason
+from sentri_events.database import WAL_BYTES, bound_wal, disconnect, trouble
 from sentri_events.errors import SentriEventsError, Unavailable
 from sentri_events.event import Event
 from sentri_events.models import Tables
@@ -22,11 +19,13 @@ from sentri_events.store_write import Transaction
 
 T = TypeVar("T")
 MAX_GROUP = 1000
+MAX_WEIGHT = 10_000  # a transaction's events, about: others, in this process or another, wait for its end
 log = logging.getLogger(__name__)
 
 
 class _Work(NamedTuple):
     verb: Callable[[Transaction], Any]
+    weight: int
     future: "asyncio.Future[Any]"
 
 
@@ -37,38 +36,44 @@ class _Outcome(NamedTuple):
 
 
 class WriteThread:
-    """Runs verbs in transactions and settles their futures on `loop`.
+    """Runs verbs in transactions and settles their futures on `loop`, where it also calls `committed` with the events
+    of each commit, in order, and `doubted` when a commit failed and may have happened all the same.
 
-    `committed` is called there with the events of each commit, in order. `clock` gives milliseconds since 1970.
-    `trouble` says why the last commit failed, and is None once one succeeds.
+    `clock` gives milliseconds since 1970.
     """
 
     def __init__(
         self,
-        database: PooledDatabase,
         tables: Tables,
         loop: asyncio.AbstractEventLoop,
         committed: Callable[[list[Event]], None],
+        doubted: Callable[[], None],
         clock: Callable[[], int],
     ) -> None:
-        self.trouble: str | None = None
-        self._database = database
         self._tables = tables
+        self._database = tables.database
         self._loop = loop
         self._committed = committed
+        self._doubted = doubted
         self._clock = clock
+        self._trouble: str | None = None
+        self._committing = False
+        self._wal_bound = WAL_BYTES
         self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-write", daemon=True)
         self._thread.start()
 
-    def submit(self, verb: Callable[[Transaction], T]) -> "asyncio.Future[T]":
-        """The verb's result after its commit. The future fails with the verb's own error, or with `Unavailable`."""
+    def submit(self, verb: Callable[[Transaction], T], weight: int) -> "asyncio.Future[T]":
+        """The verb's result after its commit. The future fails with the verb's own error, or with `Unavailable`.
+
+        `weight` is about how many rows the verb writes; it may be run again in another transaction.
+        """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.put(_Work(verb, future))
+        self._waiting.put(_Work(verb, weight, future))
         return future
 
     def close(self) -> None:
-        """Commit what waits, and end the thread. Blocks until then."""
+        """Commit what waits, and end the thread. Blocks until then; nothing may be submitted any more."""
         self._waiting.put(None)
         self._thread.join()
 
@@ -76,72 +81,78 @@ class WriteThread:
         going = True
         while going:
             group: list[_Work] = []
+            weight = 0
             item = self._waiting.get()
             while item is not None:
                 group.append(item)
-                if len(group) == MAX_GROUP or self._waiting.empty():
+                weight += item.weight
+                if len(group) == MAX_GROUP or weight >= MAX_WEIGHT or self._waiting.empty():
                     break
                 item = self._waiting.get()
             going = item is not None
-            if group:
-                outcomes, events = self._write(group)
-                self._loop.call_soon_threadsafe(self._settle, outcomes, events)
-        self._disconnect()
+            outcomes, events = self._write(group)
+            self._loop.call_soon_threadsafe(self._settle, outcomes, events)
+        disconnect(self._database)
 
     def _write(self, group: list[_Work]) -> tuple[list[_Outcome], list[Event]]:
+        if not group:
+            return [], []
         try:
             result = self._commit(group)
-        except (DatabaseError, InterfaceError) as error:
-            self._disconnect()
-            self._say(reason(error))
-            refusal = Unavailable(f"The store is not available: {self.trouble}.")
-            return [_Outcome(work.future, None, refusal) for work in group], []
         except Exception as error:
-            self._disconnect()
-            if len(group) > 1:  # one of them is to blame: the others must not suffer
-                parts = [self._write([work]) for work in group]
-                return [outcome for part in parts for outcome in part[0]], [
-                    event for part in parts for event in part[1]
-                ]
-            log.exception("A write failed.")
-            return [_Outcome(group[0].future, None, error)], []
+            disconnect(self._database)
+            why = trouble(error)
+            if why is not None:
+                self._say(why)
+                if self._committing:
+                    self._loop.call_soon_threadsafe(self._doubted)
+                return [_Outcome(work.future, None, _unavailable(why)) for work in group], []
+            if len(group) == 1:
+                log.exception("A write failed.")
+                return [_Outcome(group[0].future, None, error)], []
+            middle = len(group) // 2  # one of them is to blame: the others must not suffer
+            first, second = self._write(group[:middle]), self._write(group[middle:])
+            return first[0] + second[0], first[1] + second[1]
         self._say(None)
         return result
 
     def _commit(self, group: list[_Work]) -> tuple[list[_Outcome], list[Event]]:
+        self._committing = False
         self._database.connect(reuse_if_open=True)
+        self._wal_bound = bound_wal(self._database, self._wal_bound)
+        self._database.begin()
+        transaction = Transaction(self._tables, self._clock())
         outcomes = []
-        with self._database.atomic():
-            transaction = Transaction(self._database, self._tables, self._clock())
-            for verb, future in group:
-                try:
-                    outcomes.append(_Outcome(future, verb(transaction), None))
-                except SentriEventsError as error:
-                    outcomes.append(_Outcome(future, None, error))
-            transaction.flush()
+        for verb, _, future in group:
+            try:
+                outcomes.append(_Outcome(future, verb(transaction), None))
+            except SentriEventsError as refusal:
+                outcomes.append(_Outcome(future, None, refusal))
+        transaction.flush()
+        self._committing = True
+        self._database.commit()
         return outcomes, transaction.events
 
     def _settle(self, outcomes: list[_Outcome], events: list[Event]) -> None:
-        if events:
-            self._committed(events)
-        for future, value, error in outcomes:
-            if future.done():  # its waiter has gone
-                continue
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(error)
-
-    def _say(self, trouble: str | None) -> None:
-        if trouble is not None and self.trouble is None:
-            log.error("The store cannot be written: %s.", trouble)
-        elif trouble is None and self.trouble is not None:
-            log.info("The store can be written again.")
-        self.trouble = trouble
-
-    def _disconnect(self) -> None:
         try:
-            if not self._database.is_closed():
-                self._database.manual_close()
-        except (DatabaseError, InterfaceError) as error:
-            log.warning("A connection to the store did not close: %s.", reason(error))
+            if events:
+                self._committed(events)
+        finally:
+            for future, value, error in outcomes:
+                if future.done():  # its waiter has gone
+                    continue
+                if error is None:
+                    future.set_result(value)
+                else:
+                    future.set_exception(error)
+
+    def _say(self, why: str | None) -> None:
+        if why is not None and self._trouble is None:
+            log.error("The store cannot be written: %s.", why)
+        elif why is None and self._trouble is not None:
+            log.info("The store can be written again.")
+        self._trouble = why
+
+
+def _unavailable(why: str) -> Unavailable:
+    return Unavailable(f"The store is not available: {why}.")

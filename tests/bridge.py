@@ -10,6 +10,7 @@ from sentri_events.backend import Receiver
 from sentri_events.event import Draft, Event, Rules, drafts
 from sentri_events.hub import Hub
 from sentri_events.position import Position
+from sentri_events.settings import Settings
 from sentri_events.store import Store
 
 WORKSPACE = "default"
@@ -82,7 +83,7 @@ async def hubs(
     async with AsyncExitStack() as stack:
         made = []
         for _ in range(number):
-            hub = Hub(Store(f"sqlite:///{folder / 'events.db'}"), BellBackend(bell), RULES, heartbeat, 900)
+            hub = Hub(Store(f"sqlite:///{folder / 'events.db'}"), BellBackend(bell), Settings(heartbeat=heartbeat))
             await hub.start()
             stack.push_async_callback(hub.stop)
             made.append(hub)
@@ -90,7 +91,7 @@ async def hubs(
 
 
 async def make_run(hub: Hub, run: str = "RUN-A") -> str:
-    await hub.store.create_run(WORKSPACE, "web", run, "RUN-", {}, None, make_project=True)
+    await hub.create_run(WORKSPACE, "web", id=run, make_project=True)
     return run
 
 
@@ -109,6 +110,11 @@ async def publish(hub: Hub, run: str, *numbers: int) -> None:
 async def follow(hub: Hub, run: str, position: Position | None = None) -> list[Event]:
     """All that a follower is given, until the run's end."""
     return [event async for event in hub.events(WORKSPACE, run, position)]
+
+
+async def stored(hub: Hub, run: str) -> list[Event]:
+    """The run's first thousand events as the store has them."""
+    return await hub.store.after(run, (await hub.store.head(run)).epoch, 0)
 
 
 def numbers(events: list[Event]) -> list[int]:

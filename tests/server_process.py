@@ -32,13 +32,10 @@ class ServerProcess:
         self.database = folder / "events.db"
         self.log = folder / "server.log"
         self.port = 0
+        self.url = ""
         self._options = options
         self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -59,7 +56,8 @@ class ServerProcess:
                 env=self._env,
             )
         text = wait_until(lambda: self._listening(begin), "the server listens", READY_SECONDS)
-        self.port = int(text.partition("listens on http://127.0.0.1:")[2].split()[0])
+        self.url = text.partition("listens on ")[2].split()[0]
+        self.port = int(self.url.rpartition(":")[2])
         return self
 
     def _listening(self, begin: int) -> str:

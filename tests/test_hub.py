@@ -12,10 +12,10 @@ from sentri_events.errors import BadRequest, Conflict, Invalid, NotFound
 from sentri_events.event import Event
 from sentri_events.hub import Hub
 from sentri_events.position import Position
+from sentri_events.settings import Settings
 from sentri_events.store import Store
 from sentri_events.store_write import Once
 from tests.bridge import (
-    RULES,
     WORKSPACE,
     BellBackend,
     badly,
@@ -26,6 +26,7 @@ from tests.bridge import (
     make_run,
     numbers,
     publish,
+    stored,
     until,
 )
 
@@ -125,7 +126,7 @@ async def test_many_writers_get_one_numbering(tmp_path: Path) -> None:
         await made[0].publish(WORKSPACE, run, draft("done", status="failed"))
         for viewer in viewers:
             assert numbers(await viewer) == list(range(1, 202))
-        assert [event.seq for event in await made[1].store.after(run, "x", 0)] == list(range(1, 202))
+        assert [event.seq for event in await stored(made[1], run)] == list(range(1, 202))
 
 
 async def test_every_position_gives_exactly_the_rest(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ async def test_events_trimmed_under_a_viewer_that_is_behind_are_not_lost_in_sile
 
 async def test_a_channel_is_subscribed_once_and_let_go(tmp_path: Path) -> None:
     """Viewers share one subscription; the last one's going ends it, and the next one's coming makes a new one."""
-    async with hubs(tmp_path, 1, heartbeat=0.05) as (hub,):
+    async with hubs(tmp_path, 1, heartbeat=0.1) as (hub,):
         run = await make_run(hub)
         backend = hub.backend
         assert isinstance(backend, BellBackend)
@@ -272,7 +273,7 @@ async def test_volatile_events_reach_who_is_live_and_are_not_stored(tmp_path: Pa
             events = await task
             assert [event.type for event in events] == ["frame", "log", "frame", "log", "done"]
             assert numbers(events) == [1, 2, 3]
-        assert [event.type for event in await near.store.after(run, "x", 0)] == ["log", "log", "done"]
+        assert [event.type for event in await stored(near, run)] == ["log", "log", "done"]
 
 
 async def test_a_refusal_comes_after_the_key_and_the_run(tmp_path: Path) -> None:
@@ -296,7 +297,7 @@ async def test_a_refusal_comes_after_the_key_and_the_run(tmp_path: Path) -> None
 
 
 async def test_the_memory_backend_keeps_the_contract_of_one_process(tmp_path: Path) -> None:
-    hub = Hub(Store(f"sqlite:///{tmp_path / 'events.db'}"), MemoryBackend(), RULES, 5.0, 900)
+    hub = Hub(Store(f"sqlite:///{tmp_path / 'events.db'}"), MemoryBackend(), Settings())
     await hub.start()
     try:
         run = await make_run(hub)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sentri_events.handlers.sockets import Client, Socket, Streams
 from sentri_events.sse import Parser
+from tests.bridge import until
 from tests.server_process import ServerProcess, wait_until
 
 EVENT = "x" * 100_000
@@ -140,7 +142,7 @@ def strict_server(tmp_path: Path) -> Iterator[ServerProcess]:
 def test_a_reader_that_takes_nothing_for_too_long_is_closed_and_can_resume(
     strict_server: ServerProcess, ended: bool
 ) -> None:
-    """Whether the run goes on or has ended. Mutant caught: `finish` does not watch a stream that is stuck."""
+    """Whether the run goes on or has ended. Mutant caught: `beat` does not look how long nothing was taken."""
     server = strict_server
     run = server.make_run()
     stuck = Reader(server, run, small=True)
@@ -158,6 +160,29 @@ def test_a_reader_that_takes_nothing_for_too_long_is_closed_and_can_resume(
             while not again.seqs or again.seqs[-1] < 80:
                 assert again.read()
             assert stuck.seqs + [seq for seq in again.seqs if seq <= 80] == list(range(1, 81))
+
+
+@pytest.mark.parametrize("filled", [True, False])
+async def test_a_stream_that_is_stuck_at_its_end_is_not_kept(filled: bool) -> None:
+    """Nobody beats for it any more. Mutant caught: `finish` does not watch itself."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    streams = Streams(stall_timeout=0.05)
+    with theirs:
+        stream = Socket(ours, streams, Client("/", ""), True, b"")
+        if filled:
+            assert not stream.write(b"x" * 1_000_000)
+        else:  # so that it is the last chunk that does not fit
+            while True:
+                try:
+                    ours.send(b"x")
+                except BlockingIOError:
+                    break
+        stream.finish()
+        assert streams.open == {stream}
+        await until(lambda: not streams.open, "it is closed")
+        assert ours.fileno() < 0
 
 
 def open_sockets(server: ServerProcess) -> int:

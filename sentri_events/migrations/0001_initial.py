@@ -79,7 +79,7 @@ def up(migrator: Any, db: Database) -> None:
     class Result(Base):
         run = TextField()
         test = TextField()
-        seq = BigIntegerField()
+        place = BigIntegerField()
         counted_as = TextField(null=True)
         json = TextField()
 
