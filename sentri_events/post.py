@@ -1,0 +1,72 @@
+"""One POST to the server, with the standard library: its answer, or what kept it away.
+
+Each takes a connection of its own: there are a few a second at most, and none is ever found stale or shared by a fork.
+"""
+
+import contextlib
+import http.client
+import ssl
+from functools import cached_property
+from typing import NamedTuple
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from sentri_events.wire import authorization, retry_after
+
+NO_ANSWER = (OSError, http.client.HTTPException, ValueError)  # ValueError: it was sent on to what is no URL
+
+_CONNECT_TIMEOUT = 5.0
+_ANSWER_TIMEOUT = 30.0  # an answer may wait while the run's viewers are held up
+_MOST_MOVES = 5
+
+
+class Answer(NamedTuple):
+    """`retry_after` is in seconds, 0 if the server named none."""
+
+    status: int
+    body: bytes
+    retry_after: float
+
+
+class Server:
+    """Where the POSTs go. Raises `ClientError` for a token that no header can hold."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.url = url
+        self._authorization = authorization(token)
+
+    def post(self, path: str, body: bytes, content_type: str, key: str) -> Answer:
+        """The answer to one POST below `/api/v1`. It follows 307 and 308, which keep the body.
+
+        Raises one of `NO_ANSWER` when there was none: the outcome is unknown then.
+        """
+        headers = {"Content-Type": content_type, "Idempotency-Key": key, **self._authorization}
+        here = urlsplit(f"{self.url}/api/v1{path}")
+        for _ in range(_MOST_MOVES):
+            answer, location = self._post(here, body, headers)
+            if answer.status not in (307, 308) or location is None:
+                break
+            there = urlsplit(urljoin(here.geturl(), location))
+            if (there.scheme, there.netloc) != (here.scheme, here.netloc):
+                headers.pop("Authorization", None)  # meant for one server only
+            here = there
+        return answer
+
+    def _post(self, url: SplitResult, body: bytes, headers: dict[str, str]) -> tuple[Answer, str | None]:
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise http.client.InvalidURL(f"it has moved to {url.geturl()!r}")
+        connection = (
+            http.client.HTTPSConnection(url.hostname, url.port, timeout=_CONNECT_TIMEOUT, context=self._tls)
+            if url.scheme == "https"
+            else http.client.HTTPConnection(url.hostname, url.port, timeout=_CONNECT_TIMEOUT)
+        )
+        with contextlib.closing(connection):
+            connection.connect()
+            connection.sock.settimeout(_ANSWER_TIMEOUT)
+            connection.request("POST", f"{url.path}?{url.query}" if url.query else url.path, body, headers)
+            response = connection.getresponse()
+            answer = Answer(response.status, response.read(), retry_after(response.getheader("Retry-After")))
+            return answer, response.getheader("Location")
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context()
