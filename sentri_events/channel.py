@@ -32,10 +32,13 @@ log = logging.getLogger(__name__)
 class Channel:
     """The run's head in this process, its viewers, and its recent events. Made by the hub, begun once it is subscribed.
 
-    `left` is told of each viewer that leaves. `joining` counts those who are about to be viewers.
+    `joining` counts those who are about to be viewers. `left` is told of each viewer that leaves; `gone`, that the run
+    is no more, or another by now, and so the channel of no use.
     """
 
-    def __init__(self, run: str, store: Store, left: Callable[[Viewer], None]) -> None:
+    def __init__(
+        self, run: str, store: Store, left: Callable[[Viewer], None], gone: Callable[["Channel"], None]
+    ) -> None:
         self.run = run
         self.place: Head | None = None
         self.head = 0
@@ -47,6 +50,7 @@ class Channel:
         self.lanes: dict[Dialect, Lane] = {}
         self._store = store
         self._left = left
+        self._gone = gone
         self._loop = asyncio.get_running_loop()
         self._known = 0
         self._early: dict[int, Event] = {}
@@ -103,6 +107,21 @@ class Channel:
         self._mend()
         if self._pending and self._cycle is None:
             self._start_cycle()
+
+    def hint(self, epoch: str, seq: int) -> None:
+        """An event is stored that does not come by itself."""
+        if self.place is not None and epoch != self.place.epoch:
+            self.look()
+        else:
+            self._known = max(self._known, seq)
+            self._mend()
+
+    def compare(self, place: Head | None) -> None:
+        """What the store says of the run now; None: that it is gone."""
+        if place is None or (self.place is not None and place.epoch != self.place.epoch):
+            self._end_all()
+        elif self.place is not None:
+            self.note(place)
 
     def look(self) -> None:
         """Anything may have passed by: ask the store where the run stands."""
@@ -176,16 +195,9 @@ class Channel:
 
     async def _look(self) -> None:
         try:
-            place = await self._patiently(lambda: self._store.head(self.run))
+            self.compare(await self._patiently(lambda: self._store.head(self.run)))
         except NotFound:
-            self._end_all()
-            return
-        if self.place is None:
-            return
-        if place.epoch != self.place.epoch:
-            self._end_all()
-        else:
-            self.note(place)
+            self.compare(None)
 
     # What goes out
 
@@ -331,6 +343,7 @@ class Channel:
 
     def _end_all(self) -> None:
         """The run is no more, or is another: viewers come back and are told so."""
+        self._gone(self)
         waiting = [viewer for viewers in self._reading.values() for viewer in viewers]
         for viewer in [*waiting, *(viewer for lane in self.lanes.values() for viewer in lane.live)]:
             if viewer.channel is self:

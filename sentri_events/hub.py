@@ -16,8 +16,8 @@ from tornado.ioloop import PeriodicCallback
 from sentri_events.backend import Backend
 from sentri_events.channel import Channel
 from sentri_events.dialect import Dialect
-from sentri_events.errors import BadRequest, Conflict, NotFound, SentriEventsError
-from sentri_events.event import Draft, Event, Rules, check_fields, drafts
+from sentri_events.errors import BadRequest, Conflict, NotFound, SentriEventsError, Unavailable
+from sentri_events.event import Draft, Event, Rules, check_fields, drafts, read_json
 from sentri_events.position import Position
 from sentri_events.queue_sink import EventsDialect, QueueSink
 from sentri_events.settings import Settings
@@ -29,6 +29,7 @@ from sentri_events.viewer import Sink, Viewer
 BUCKETS = 50  # a heartbeat's viewers are served in so many shares
 LOGS = 10_000  # lines of the log in a snapshot
 HEARD_RUNS = 10_000
+WATCH = 1.0  # seconds between two looks at the heads, where there may be other processes
 log = logging.getLogger(__name__)
 
 
@@ -56,12 +57,14 @@ class Hub:
         self.settings = settings
         self._rules = Rules(settings.volatile, settings.max_event_bytes)
         self._channels: dict[str, Channel] = {}
+        self._subscribed: set[str] = set()
         self._gates: dict[str, asyncio.Lock] = {}
         self._heard: OrderedDict[str, float] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._buckets: list[dict[Viewer, None]] = [{} for _ in range(BUCKETS)]
         self._turn = self._share = 0
         self.stopping = False
+        self._lookout = PeriodicCallback(self._watch, WATCH * 1000)
         self._heart = PeriodicCallback(self._beat, settings.heartbeat * 1000 / BUCKETS)
 
     async def start(self) -> None:
@@ -71,11 +74,14 @@ class Hub:
         await self.store.open()
         await self.backend.start(self)
         self._heart.start()
+        if self.backend.shared:
+            self._lookout.start()
 
     async def stop(self) -> None:
         """End every follower, store what was accepted, let go of everything."""
         self.stopping = True
         self._heart.stop()
+        self._lookout.stop()
         self.end_followers()
         for task in self._tasks:
             task.cancel()
@@ -202,17 +208,20 @@ class Hub:
         Returns None, and opens nothing, if the position is the head of an ended run: nothing will ever follow.
         The sink is finished after `done`. Raises `NotFound` or `Unavailable` before anything is opened.
         """
-        async with self._joined(workspace, run) as channel:
-            opening = await self._judge(channel, position, logs, meta, snapshot)
-            if opening is None:
-                return None
-            sink = opened(opening)
-            viewer = channel.join(sink, dialect, opening.cursor)
-            self._turn = viewer.bucket = (self._turn + 1) % BUCKETS
-            self._buckets[viewer.bucket][viewer] = None
-            if sink.start(viewer):
-                channel.advance(viewer)
-            return viewer
+        while True:
+            async with self._joined(workspace, run) as channel:
+                opening = await self._judge(channel, position, logs, meta, snapshot)
+                if self._channels.get(run) is not channel:
+                    continue  # the run was made anew meanwhile
+                if opening is None:
+                    return None
+                sink = opened(opening)
+                viewer = channel.join(sink, dialect, opening.cursor)
+                self._turn = viewer.bucket = (self._turn + 1) % BUCKETS
+                self._buckets[viewer.bucket][viewer] = None
+                if sink.start(viewer):
+                    channel.advance(viewer)
+                return viewer
 
     async def events(self, workspace: str, run: str, position: Position | None = None) -> AsyncGenerator[Event, None]:
         """Every event after `position` (without one: from a snapshot on), until `done`, or until the hub stops.
@@ -260,7 +269,7 @@ class Hub:
             await self.head(workspace, run)
             channel = self._channels.get(run)
         if channel is None:
-            channel = self._channels[run] = Channel(run, self.store, self._left)
+            channel = self._channels[run] = Channel(run, self.store, self._left, self._gone)
             channel.begun = asyncio.create_task(self._begin(channel))
         channel.joining += 1
         try:
@@ -276,7 +285,9 @@ class Hub:
         """Subscribe, and only then read where the run stands: the whole secret of losing nothing."""
         try:
             async with self._gate(channel.run):
-                await self.backend.subscribe(channel.run)
+                if channel.run not in self._subscribed:
+                    await self.backend.subscribe(channel.run)
+                    self._subscribed.add(channel.run)
             channel.begin(await self.store.head(channel.run))
         except BaseException:
             await self._close(channel)
@@ -288,12 +299,18 @@ class Hub:
         if self._channels.get(channel.run) is channel:
             del self._channels[channel.run]
         async with self._gate(channel.run):
-            if channel.run not in self._channels:
+            if channel.run not in self._channels and channel.run in self._subscribed:
+                self._subscribed.discard(channel.run)
                 await self.backend.unsubscribe(channel.run)
 
     def _gate(self, run: str) -> asyncio.Lock:
         """Subscribing to a run and unsubscribing from it take turns."""
         return self._gates.setdefault(run, asyncio.Lock())
+
+    def _gone(self, channel: Channel) -> None:
+        if self._channels.get(channel.run) is channel:
+            del self._channels[channel.run]
+            self._own(self._close(channel))
 
     def _left(self, viewer: Viewer) -> None:
         self._buckets[viewer.bucket].pop(viewer, None)
@@ -303,13 +320,45 @@ class Hub:
     def deliver(self, event: Event) -> None:
         """An event of another process: its number decides what is done with it."""
         channel = self._channels.get(event.run)
-        if channel is not None:
+        if channel is None:
+            return
+        if event.type == "done" and not event.seq:
+            self._own(self._end_foreign(channel, event))
+        else:
             channel.deliver([event])
+
+    def hint(self, run: str, epoch: str, seq: int) -> None:
+        """An event of another process that is to be read from the store."""
+        channel = self._channels.get(run)
+        if channel is not None:
+            channel.hint(epoch, seq)
 
     def missed(self) -> None:
         """Anything may have passed by: every channel looks at the store."""
         for channel in self._channels.values():
             channel.look()
+
+    async def _end_foreign(self, channel: Channel, event: Event) -> None:
+        """The original has ended a run of ours: its `done` becomes a stored one, once, whoever is first."""
+        try:
+            place = await self.store.head(event.run)
+            await self.publish(place.workspace, event.run, self.drafts([read_json(event.json)]))
+        except (Conflict, NotFound):
+            channel.look()
+        except SentriEventsError as error:
+            log.warning("Run %s: a done that came without a number is not taken: %s", event.run, error)
+
+    async def _watch(self) -> None:
+        """Compare every followed run with the store, in one query: a bell may fall silent on healthy links."""
+        channels = dict(self._channels)
+        if not channels:
+            return
+        try:
+            places = await self.store.heads(list(channels))
+        except Unavailable:
+            return  # the store says so itself; when it is back, the next look sees what was missed
+        for run, channel in channels.items():
+            channel.compare(places.get(run))
 
     # Time
 

@@ -58,7 +58,7 @@ class Outbox:
         self._batch = _MOST_EVENTS
         self._next_post = self._next_alive = 0.0  # by the monotonic clock
         self._answered = self._closing = False
-        self._over: str | None = None  # why nothing is taken any more
+        self._over: tuple[object, str] | None = None  # why nothing is taken any more: kind of trouble, sentence
         self._said: set[object] = set()
         self._thread = threading.Thread(target=self._work, name="sentri-events", daemon=True)
         self._thread.start()
@@ -77,7 +77,7 @@ class Outbox:
                 if len(self._lines) == 1 or self._whole_batch():
                     self._changed.notify_all()
                 return
-        self.lose(1, "over" if over else "full", over or "More events wait for the server than are kept in memory.")
+        self.lose(1, *(over or ("full", "More events wait for the server than are kept in memory.")))
 
     def lose(self, count: int, kind: object, why: str) -> None:
         """Count events that were given up. What is said of one `kind` of trouble is said once."""
@@ -136,7 +136,7 @@ class Outbox:
                     if self._closing or self._whole_batch() or now >= due:
                         return self._front()
                 elif self._closing:
-                    self._over = "The run is closed."
+                    self._over = "closed", "The run is closed."
                     break
                 else:
                     due = self._next_alive
@@ -192,7 +192,7 @@ class Outbox:
                 if answer.status not in PASSING:
                     return answer
                 trouble, least = sentence(answer.status, answer.body), answer.retry_after
-            if closing and not self._answered:
+            if self._closing and not self._answered:
                 self._give_up("away", trouble)
                 break
             self._tell("away", f"{trouble} Trying again; events wait here meanwhile.")
@@ -218,7 +218,7 @@ class Outbox:
         with self._changed:
             if self._over is not None:
                 return
-            self._over = why
+            self._over = kind, why
             left = len(self._lines)
             self._lines.clear()
             self._changed.notify_all()

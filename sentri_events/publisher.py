@@ -102,7 +102,7 @@ class Run:
     def close(self, timeout: float = 10.0) -> bool:
         """Wait until every event is answered, `timeout` seconds at most; then what is left is given up.
 
-        A server that never answered is asked only once more. True if there was no `problem`.
+        A server that never answered is asked once more at most. True if there was no `problem`.
         """
         return self._outbox.close(timeout)
 

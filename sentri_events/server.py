@@ -2,10 +2,14 @@
 
 import asyncio
 import logging
+import shlex
+import shutil
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -15,6 +19,7 @@ from sentri_events.access import check_exposure
 from sentri_events.backends import open_backend
 from sentri_events.database import location
 from sentri_events.errors import SettingsError, Unavailable
+from sentri_events.fleet import Fleet
 from sentri_events.handlers import routes
 from sentri_events.handlers.base import MissingHandler
 from sentri_events.handlers.sockets import Streams
@@ -61,6 +66,11 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
     Raises `SettingsError` for what it cannot start with.
     """
     check_exposure(settings)
+    if settings.processes > 1 and not settings.redis_url:
+        raise SettingsError(
+            "Several processes need a Redis between them, or the viewers of one would not hear of another's events at "
+            "once: set --redis-url (REDIS_URL)."
+        )
     logging.getLogger("peewee").setLevel(logging.WARNING)  # it logs every statement, with all that is in it
     logging.basicConfig(
         level=LEVELS[settings.log_level.lower()], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -69,8 +79,15 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
         sockets = bind_sockets(settings.port, settings.host, backlog=BACKLOG)
     except OSError as error:
         raise SettingsError(f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}.") from None
+
+    def greet() -> None:
+        for line in _greeting(settings, sockets[0]):
+            say(line)
+
     try:
-        return _run(_serve(settings, sockets, say))
+        if settings.processes == 1:
+            return _run(_serve(settings, sockets, greet))
+        return Fleet(settings.processes, lambda ready: _run(_serve(settings, sockets, ready))).run(greet)
     except Unavailable as error:
         raise SettingsError(str(error)) from None
     finally:
@@ -78,7 +95,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
             one.close()
 
 
-async def _serve(settings: Settings, sockets: list[socket.socket], say: Callable[[str], None]) -> int:
+async def _serve(settings: Settings, sockets: list[socket.socket], ready: Callable[[], None]) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,8 +115,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket], say: Callable
             body_timeout=SLOW_REQUEST,
         )
         server.add_sockets(sockets)
-        for line in _greeting(settings, sockets[0]):
-            say(line)
+        ready()
         await stop.wait()
         log.info("Stopping: %d streams are open.", len(streams.open))
         hub.stopping = True
@@ -117,9 +133,17 @@ def _greeting(settings: Settings, listening: socket.socket) -> list[str]:
         f"sentri-events listens on {url}",
         f"its data is in {location(settings.database)}",
         "try, in another terminal:",
-        f"  sentri-events exec --url {url} --project demo -- echo hello",
+        f"  {_command()} exec --url {url} --project demo -- echo hello",
         f"  pytest --sentri-url {url} --sentri-project demo",
     ]
+
+
+def _command() -> str:
+    """How a user who copies a line calls us: by name, or by path where the environment is not on the PATH."""
+    beside = Path(sys.executable).with_name("sentri-events")
+    if shutil.which("sentri-events") or not beside.exists():
+        return "sentri-events"
+    return shlex.quote(str(beside))
 
 
 def _run(main: Coroutine[None, None, int]) -> int:

@@ -35,6 +35,9 @@ class Settings:
         "sqlite:///sentri-events.db", "DATABASE_URL", "Where events are stored: sqlite:///FILE (sqlite:////ABSOLUTE)."
     )
     redis_url: str = _setting("", "REDIS_URL", "Redis between several instances; without it this is the only one.")
+    processes: int = _setting(
+        1, "SENTRI_EVENTS_PROCESSES", "Server processes on this machine; more than one take a Redis.", least=1, most=256
+    )
     heartbeat: float = _setting(
         5.0, "SENTRI_EVENTS_HEARTBEAT", "Seconds between two heartbeats on a stream.", least=0.1, most=3600
     )

@@ -81,7 +81,8 @@ class Store:
     ) -> Answer:
         """Number and store `drafts`, all or none. With `silent_since` (milliseconds): only if the run's producer was
         last heard before it. Raises `NotFound`, `Conflict` (the run has ended), `Invalid` (the key is another's)."""
-        return await self._write(lambda tx: tx.append(workspace, run, drafts, once, silent_since), len(drafts))
+        weight = max(len(drafts), sum(len(draft.json) for draft in drafts) >> 10)
+        return await self._write(lambda tx: tx.append(workspace, run, drafts, once, silent_since), weight)
 
     async def create_run(
         self,
@@ -126,6 +127,10 @@ class Store:
     async def head(self, run: str) -> Head:
         """Where the run stands. Raises `NotFound`."""
         return await self._read(store_read.head, run)
+
+    async def heads(self, runs: Sequence[str]) -> dict[str, Head]:
+        """Where those of `runs` stand that exist, in one query."""
+        return await self._read(store_read.heads, runs)
 
     async def after(
         self,

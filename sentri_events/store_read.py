@@ -1,5 +1,6 @@
 """What is read from the store: functions on a database, called in a reader's thread within one read transaction."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -51,6 +52,13 @@ def head(tables: Tables, run: str) -> Head:
     if row is None:
         raise NotFound
     return Head(*row)
+
+
+def heads(tables: Tables, runs: Sequence[str]) -> dict[str, Head]:
+    """Where those of `runs` stand that exist: one query."""
+    marks = ", ".join("?" * len(runs))
+    sql = f"SELECT id, workspace, epoch, head, floor, status FROM run WHERE id IN ({marks})"
+    return {row[0]: Head(*row[1:]) for row in execute(tables.database, sql, *runs)}
 
 
 def after(tables: Tables, run: str, epoch: str, seq: int, limit: int, max_bytes: int) -> list[Event]:

@@ -2,9 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from sentri_events.backend import Receiver
 from sentri_events.event import Draft, Event, Rules, drafts
@@ -31,6 +32,7 @@ class BellBackend:
 
     trouble: str | None = None
     shared = True
+    counts: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, bell: Bell) -> None:
         self.subscribed: set[str] = set()

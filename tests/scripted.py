@@ -75,7 +75,10 @@ class Scripted:
 
 
 async def _read(reader: asyncio.StreamReader) -> Request:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    start = await reader.readexactly(1)
+    if not start.isalpha():
+        raise ConnectionError("not HTTP; TLS, for example")
+    head = (start + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.rstrip("\r\n").split("\r\n")
     method, target, _ = first.split(" ")
     pairs = (line.split(": ", 1) for line in lines)

@@ -112,6 +112,25 @@ async def test_a_redirect_that_turns_a_post_into_a_get_is_no_success(status: int
     assert moved.value.status == status
 
 
+@pytest.mark.parametrize("location", ["/api/v1/runs/R", "ftp://127.0.0.1/"])
+async def test_redirects_that_lead_nowhere(location: str) -> None:
+    async with (
+        scripted(otherwise=lambda request: answer(307, location=location)) as server,
+        Client(server.url) as client,
+    ):
+        for call in (client.run("R"), client.publish("R", [])):
+            with pytest.raises(ClientError, match="cannot be reached"):
+                await call
+    assert len(server.requests) <= 2 * 21  # one way to the end each, and no second one
+
+
+async def test_a_server_without_tls_is_not_spoken_to_in_the_open() -> None:
+    async with scripted() as server, Client(server.url.replace("http", "https"), token="secret") as client:
+        with pytest.raises(ClientError, match="cannot be reached"):
+            await client.run("R")
+    assert server.requests == []
+
+
 async def test_abort_and_alive() -> None:
     async with scripted(answer(201, {"runId": "R"}), answer(204)) as server, Client(server.url) as client:
         await client.abort("R")

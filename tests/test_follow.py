@@ -101,6 +101,23 @@ async def test_a_cut_stream_goes_on_after_the_last_event() -> None:
     assert ids == ["0", f"{EPOCH}.2", f"{EPOCH}.4", *[f"{EPOCH}.6"] * 3]
 
 
+async def test_a_cut_anywhere_loses_and_repeats_nothing() -> None:
+    """In the head of the answer, in a line, in a character: at every third byte, one after the other."""
+    umlaut = frame('{"type":"log","message":"ü","_seq":4}'.encode(), f"{EPOCH}.4")
+    frames = [log(1), log(2), HEARTBEAT + log(3), umlaut, done(5)]
+    cuts: list[int] = []
+
+    def respond(request: Request) -> bytes:
+        seen = int(request.headers["last-event-id"].rpartition(".")[2])
+        whole = stream(EMPTY, *frames[seen:])
+        return whole[: cuts.pop()] if cuts else whole
+
+    async with scripted(otherwise=respond) as server, Client(server.url, first_delay=SOON) as client:
+        for cut in range(0, len(stream(EMPTY, *frames[:-1])), 3):
+            cuts.append(cut)
+            assert brief(await collect(client.follow("R", 0))) == ["1", "2", "3", "ü", "done"]
+
+
 async def test_no_durable_event_twice_or_out_of_order() -> None:
     async with scripted(
         stream(EMPTY, log(1), log(2), log(2), log(1), log(3)),

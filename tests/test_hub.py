@@ -102,10 +102,85 @@ async def test_a_bell_that_loses_repeats_and_reorders_changes_nothing(tmp_path: 
         for n in range(60):
             await publish(made[n % 3], run, n, n)
         await made[seed % 3].publish(WORKSPACE, run, draft("done", status="completed"))
-        for hub in made:
-            hub.missed()  # the last message may be the one that was lost
-        for viewer in viewers:
+        for viewer in viewers:  # the last message may be one that was lost: then the look at the heads finds it
             assert numbers(await viewer) == list(range(1, 122))
+
+
+async def test_a_lost_message_is_found_without_another(tmp_path: Path) -> None:
+    """P8: on healthy links, within the look at the heads. Mutant caught: `_watch` does nothing."""
+    async with hubs(tmp_path, 2, lambda event: []) as (near, far):
+        run = await make_run(near)
+        seen: list[int] = []
+
+        async def viewer() -> None:
+            seen.extend([event.seq async for event in far.events(WORKSPACE, run, Position(None, 0))])
+
+        task = asyncio.create_task(viewer())
+        await until(lambda: far.viewers, "it follows")
+        await publish(near, run, 1)
+        await near.publish(WORKSPACE, run, draft("done", status="completed"))
+        await task
+        assert seen == [1, 2]
+
+
+async def test_a_hint_is_read_from_the_store_at_once(tmp_path: Path) -> None:
+    async with hubs(tmp_path, 2, lambda event: []) as (near, far):
+        run = await make_run(near)
+        task = asyncio.create_task(follow(far, run, Position(None, 0)))
+        await until(lambda: far.viewers, "it follows")
+        far._lookout.stop()
+        await near.publish(WORKSPACE, run, draft("done", status="completed"))
+        far.hint(run, (await near.store.head(run)).epoch, 1)
+        assert numbers(await task) == [1]
+
+
+async def test_a_done_without_a_number_is_stored_once(tmp_path: Path) -> None:
+    """Protocol, section 7: the original ends a run of ours on every instance at once."""
+    async with hubs(tmp_path, 3) as made:
+        run = await make_run(made[0])
+        viewers = [asyncio.create_task(follow(hub, run, Position(None, 0))) for hub in made]
+        await until(lambda: all(hub.viewers for hub in made), "all follow")
+        for hub in made:
+            hub.deliver(Event(run, "", 0, 0, "log", b'{"type":"log","message":"from afar"}'))
+            hub.deliver(Event(run, "", 0, 0, "done", b'{"type":"done","status":"no status"}'))
+        for hub in made:
+            hub.deliver(Event(run, "", 0, 0, "done", b'{"type":"done","status":"completed","passed":3}'))
+        for viewer in viewers:
+            assert [(event.type, event.seq) for event in await viewer] == [("log", 0), ("done", 1)]
+        assert len(await stored(made[0], run)) == 1
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_run_that_is_pruned_under_its_viewers_is_not_followed_in_vain(tmp_path: Path, anew: bool) -> None:
+    """Its streams end; who comes back finds it missing, or, where one of that id was made anew, is told so (P4)."""
+    async with hubs(tmp_path, 2, lambda event: []) as (near, far):
+        run = await make_run(near)
+        await publish(near, run, 1)
+        seen: list[Event] = []
+
+        async def viewer() -> None:
+            async for event in far.events(WORKSPACE, run, Position(None, 1)):
+                seen.append(event)  # noqa: PERF401  one by one: the test looks at them in between
+
+        task = asyncio.create_task(viewer())
+        await until(lambda: far.viewers, "it follows")
+        far._lookout.stop()
+        await near.publish(WORKSPACE, run, draft("done", status="completed"))
+        await near.store.prune(1 << 50)
+        if anew:
+            await make_run(near)
+        far.missed()
+        if not anew:
+            with pytest.raises(NotFound):
+                await task
+            assert seen == []
+            return
+        await until(lambda: len(seen) == 2, "it is told")
+        assert [event.type for event in seen] == ["reset", "snapshot"]
+        await near.publish(WORKSPACE, run, draft("done", status="failed"))
+        far.missed()
+        await task
+        assert [(event.type, event.seq) for event in seen[2:]] == [("done", 1)]
 
 
 async def test_many_writers_get_one_numbering(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sentri_events import outbox
 from sentri_events.publisher import Run
-from tests.scripted import Request, Step, Wire, answer, scripted, until, unused_url
+from tests.scripted import Request, Step, Wire, answer, gated, scripted, until, unused_url
 from tests.test_publisher import Inbox, close, start
 
 MADE = answer(201, {"id": "R"})
@@ -154,7 +154,7 @@ async def test_when_the_run_is_over_the_rest_is_given_up(status: int) -> None:
         run.log("z")
         assert not await close(run)
     assert (run.lost, run.problem) == (lost + 2, "over")
-    assert said == ["over", "over"]  # that it is, and that more was said after that
+    assert said == ["over"]
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,15 @@ async def test_no_server_is_said_once_and_holds_nobody_up() -> None:
     assert said == [f"{url} cannot be reached: Connection refused. Trying again; events wait here meanwhile."]
     assert run.problem == f"{url} cannot be reached: Connection refused."
     assert run.wait_id(60) is None
+
+
+async def test_a_server_without_tls_is_not_spoken_to_in_the_open() -> None:
+    async with scripted() as server:
+        run = start(server.url.replace("http", "https"), token="secret")
+        assert not await close(run)
+    assert server.requests == []
+    assert run.problem is not None
+    assert "cannot be reached" in run.problem
 
 
 async def test_a_server_that_comes_later_gets_everything() -> None:

@@ -1,0 +1,97 @@
+"""Several server processes on one machine: the parent binds and forks, and restarts a child that dies.
+
+The parent serves nothing and holds nothing but the listening sockets, so there is little in it that could fail.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+
+SHORT_LIFE = 1.0  # seconds: a child that lives less is not replaced at once
+PAUSE = 1.0
+log = logging.getLogger(__name__)
+
+
+class Fleet:
+    """`count` children that run `child` and exit with its status. `child` is told what to call when it serves."""
+
+    def __init__(self, count: int, child: Callable[[Callable[[], None]], int]) -> None:
+        self._count = count
+        self._child = child
+        self._born: dict[int, float] = {}
+        self._stopping = False
+
+    def run(self, ready: Callable[[], None]) -> int:
+        """Returns when a signal has ended all children: 0 if each ended in order. `ready` is called when all serve."""
+        read, write = os.pipe()
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            for _ in range(self._count):
+                self._fork(write)
+            os.close(write)
+            if self._all_ready(read):
+                ready()
+            return self._watch()
+        finally:
+            os.close(read)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _fork(self, ready: int | None) -> None:
+        child = os.fork()
+        if child:
+            self._born[child] = time.monotonic()
+            if self._stopping:  # the signal came before there was this child to pass it to
+                os.kill(child, signal.SIGTERM)
+            return
+        status = 1
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            status = self._child(lambda: _say_ready(ready))
+        except Exception as error:  # noqa: BLE001  a child must not go on as a second parent
+            log.error("A server process cannot start: %s", error)
+        finally:
+            os._exit(status)
+
+    def _all_ready(self, read: int) -> bool:
+        waiting = self._count
+        while waiting:
+            told = os.read(read, waiting)
+            if not told:  # every child has closed its end: none is left that could become ready
+                return False
+            waiting -= len(told)
+        return True
+
+    def _watch(self) -> int:
+        worst = 0
+        while self._born:
+            try:
+                child, state = os.wait()
+            except InterruptedError:
+                continue
+            age = time.monotonic() - self._born.pop(child)
+            status = os.waitstatus_to_exitcode(state)
+            if self._stopping:
+                worst = max(worst, abs(status))
+                continue
+            log.error("Server process %d ended with %d after %.1f s; another one takes its place.", child, status, age)
+            if age < SHORT_LIFE:
+                time.sleep(PAUSE)
+            if not self._stopping:
+                self._fork(None)
+        return worst
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        for child in self._born:
+            os.kill(child, signal.SIGTERM)
+
+
+def _say_ready(pipe: int | None) -> None:
+    if pipe is not None:
+        os.write(pipe, b".")
+        os.close(pipe)
