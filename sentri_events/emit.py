@@ -10,9 +10,8 @@ from sentri_events.client import Client
 from sentri_events.errors import BadRequest, ClientError
 from sentri_events.event import MAX_BATCH
 
-READ = 1 << 20
-MAX_LINE = 8 << 20  # no server takes a longer body
-BATCH_BYTES = 2 << 20  # of UTF-8; as ASCII that may become three times as much, and a body may have 8 MiB
+READ = 1 << 20  # with the rest of a line before it, as ASCII, that still fits into a body
+MAX_LINE = 4 << 20
 
 
 Batch = list[tuple[int, Mapping[str, Any]]]  # events for one request, each with the number of its line
@@ -67,11 +66,7 @@ def batches(descriptor: int, kind: str) -> Iterator[Batch]:
     """
     for lines in _lines(descriptor):
         batch: Batch = []
-        size = 0
         for number, line in lines:
-            if batch and (len(batch) == MAX_BATCH or size + len(line) > BATCH_BYTES):
-                yield batch
-                batch, size = [], 0
             try:
                 event = {"type": kind, **read_payload(line)}
             except BadRequest as error:
@@ -79,7 +74,9 @@ def batches(descriptor: int, kind: str) -> Iterator[Batch]:
                     yield batch
                 raise BadRequest(f"Line {number}: {error}") from None
             batch.append((number, event))
-            size += len(line)
+            if len(batch) == MAX_BATCH:
+                yield batch
+                batch = []
         if batch:
             yield batch
 

@@ -9,6 +9,8 @@ import shlex
 import signal
 import sys
 import termios
+import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -19,6 +21,7 @@ ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 WATCHED = ENDING | {signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCHLD}
 NOT_EXECUTABLE, NOT_FOUND = 126, 127  # the shells' exit statuses
 MAX_NAME = 200
+ANNOUNCE = 2.0  # seconds that the command may have to wait for its run's id, on a terminal
 SI_KERNEL = 0x80
 
 
@@ -34,9 +37,15 @@ def execute(
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)  # before the publisher's thread begins, which inherits it
     title = name or shlex.join(command)[:MAX_NAME]
     begun = datetime.now(UTC).isoformat()
-    run = publisher.run(project=project, url=url, name=title, type="command", say=say, startedAt=begun)
-    if os.isatty(2) and run.wait_id(0.5):
-        say(f"Run {run.id}: {run.link}")
+    troubled = threading.Event()
+
+    def tell(trouble: str) -> None:
+        troubled.set()
+        say(trouble)
+
+    run = publisher.run(project=project, url=url, name=title, type="command", say=tell, startedAt=begun)
+    if os.isatty(2):
+        _announce(run, say, troubled)
     streams = [_open(1, "info"), _open(2, "error")]
     try:
         child = os.posix_spawnp(
@@ -74,6 +83,15 @@ def execute(
     return status
 
 
+def _announce(run: publisher.Run, say: Callable[[str], None], troubled: threading.Event) -> None:
+    """Say which run it is, before the command prints anything, where the server answers soon."""
+    last = time.monotonic() + ANNOUNCE
+    while not run.wait_id(0.02) and not troubled.is_set() and time.monotonic() < last:
+        pass
+    if run.id:
+        say(f"Run {run.id}: {run.link}")
+
+
 def _open(target: int, level: str) -> Stream:
     """A terminal where `target` is one, so that the command uses colours; else a pipe."""
     if not os.isatty(target):
@@ -109,7 +127,10 @@ def _attend(child: int, streams: Sequence[Stream]) -> tuple[int, set[int]]:
 
 
 def _next_signal() -> tuple[int, bool]:
-    """The next signal for us, and whether it came from the terminal."""
+    """The next signal for us, and whether it came from the terminal.
+
+    macOS does not say where from: there INT and QUIT count as the terminal's while we are its foreground job.
+    """
     if sys.platform != "darwin":
         info = signal.sigwaitinfo(WATCHED)
         return info.si_signo, info.si_code == SI_KERNEL
