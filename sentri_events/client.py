@@ -4,6 +4,7 @@ What carries an Idempotency-Key is repeated until it is answered; a stream is re
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import math
@@ -108,8 +109,11 @@ class Client:
         Where something is no longer there, a `reset` stands in its place, and what is there goes on from the first.
         """
         position, seq = str(after), after
+        begun = False
         while until is None or seq < until:
-            answer = await self._ask("GET", f"{_path(run)}/events", query={"after": position, "limit": str(_PAGE)})
+            query = {"after": position, "limit": str(_PAGE)}
+            answer = await self._ask("GET", f"{_path(run)}/events", query=query, patient=begun)
+            begun = True
             page = _document(answer, "epoch", "events", "head")
             if "reset" in page:
                 yield Received(run, "reset", {"type": "reset", "reason": page["reset"]}, None, None, None)
@@ -161,12 +165,13 @@ class Client:
                         _check_stream(response)
                         attempts.give_up = math.inf
                         reading.begin()
-                        async for data in response.aiter_bytes():
-                            attempts.failures = 0
-                            for received in reading.feed(data):
-                                yield received
-                                if received.type == "done":
-                                    return
+                        async with contextlib.aclosing(response.aiter_bytes()) as pieces:
+                            async for data in pieces:
+                                attempts.failures = 0
+                                for received in reading.feed(data):
+                                    yield received
+                                    if received.type == "done":
+                                        return
                         trouble = ClientError("The stream was cut.")
                     else:
                         trouble = ClientError(
@@ -191,14 +196,15 @@ class Client:
         *,
         query: Mapping[str, str | None] | None = None,
         key: str | None = None,
+        patient: bool = False,
     ) -> httpx2.Response:
-        """The answer to one request, if it is a good one. With a key it is worth more than one attempt."""
+        """The answer to one request, if it is a good one. With a key, or if `patient`, it is worth more attempts."""
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = content_type
         if key is not None:
             headers["Idempotency-Key"] = key
-        attempts = _Attempts(self._patience if key else 0.0, self._first_delay)
+        attempts = _Attempts(self._patience if key or patient else 0.0, self._first_delay)
         while True:
             least = 0.0
             try:

@@ -16,11 +16,15 @@ log = logging.getLogger(__name__)
 
 
 class Fleet:
-    """`count` children that run `child` and exit with its status. `child` is told what to call when it serves."""
+    """`count` children that run `child` and exit with its status.
 
-    def __init__(self, count: int, child: Callable[[Callable[[], None]], int]) -> None:
+    `child` is given what to call when it serves, and a descriptor that becomes readable when the parent is no more.
+    """
+
+    def __init__(self, count: int, child: Callable[[Callable[[], None], int], int]) -> None:
         self._count = count
         self._child = child
+        self._lifeline = os.pipe()
         self._born: dict[int, float] = {}
         self._stopping = False
 
@@ -48,10 +52,12 @@ class Fleet:
                 os.kill(child, signal.SIGTERM)
             return
         status = 1
+        orphaned, parent_end = self._lifeline
+        os.close(parent_end)
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            status = self._child(lambda: _say_ready(ready))
+            status = self._child(lambda: _say_ready(ready), orphaned)
         except Exception as error:  # noqa: BLE001  a child must not go on as a second parent
             log.error("A server process cannot start: %s", error)
         finally:
@@ -72,6 +78,8 @@ class Fleet:
             try:
                 child, state = os.wait()
             except InterruptedError:
+                continue
+            if child not in self._born:  # a helper that was started beside the servers
                 continue
             age = time.monotonic() - self._born.pop(child)
             status = os.waitstatus_to_exitcode(state)

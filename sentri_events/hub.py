@@ -6,6 +6,7 @@ meanwhile is either in what is read or delivered after it, never between.
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -88,8 +89,8 @@ class Hub:
         for channel in self._channels.values():
             channel.close()
         self._channels.clear()
+        await self.store.close()  # what it commits last is still to be told to the others
         await self.backend.close()
-        await self.store.close()
 
     @property
     def viewers(self) -> int:
@@ -168,7 +169,7 @@ class Hub:
         if place.ended:
             raise Conflict("The run has ended.")
         now = asyncio.get_running_loop().time()
-        if now - self._heard.get(run, 0.0) > self.settings.run_timeout / 10:
+        if now - self._heard.get(run, -math.inf) > self.settings.run_timeout / 10:
             await self.store.hear(workspace, run)
             self._heard[run] = now
             self._heard.move_to_end(run)

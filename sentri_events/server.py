@@ -8,7 +8,8 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from tornado.httpserver import HTTPServer
@@ -26,6 +27,7 @@ from sentri_events.handlers.sockets import Streams
 from sentri_events.hub import Hub
 from sentri_events.reaper import Reaper
 from sentri_events.settings import Settings
+from sentri_events.standalone import own_redis
 from sentri_events.store import Store
 
 MAX_HEADER_BYTES = 16 << 10
@@ -66,10 +68,12 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
     Raises `SettingsError` for what it cannot start with.
     """
     check_exposure(settings)
-    if settings.processes > 1 and not settings.redis_url:
+    if settings.standalone and settings.redis_url:
+        raise SettingsError("--standalone brings a Redis of its own: leave --redis-url (REDIS_URL) unset.")
+    if settings.processes > 1 and not settings.redis_url and not settings.standalone:
         raise SettingsError(
             "Several processes need a Redis between them, or the viewers of one would not hear of another's events at "
-            "once: set --redis-url (REDIS_URL)."
+            "once: set --redis-url (REDIS_URL), or say --standalone."
         )
     logging.getLogger("peewee").setLevel(logging.WARNING)  # it logs every statement, with all that is in it
     logging.basicConfig(
@@ -79,15 +83,9 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
         sockets = bind_sockets(settings.port, settings.host, backlog=BACKLOG)
     except OSError as error:
         raise SettingsError(f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}.") from None
-
-    def greet() -> None:
-        for line in _greeting(settings, sockets[0]):
-            say(line)
-
     try:
-        if settings.processes == 1:
-            return _run(_serve(settings, sockets, greet))
-        return Fleet(settings.processes, lambda ready: _run(_serve(settings, sockets, ready))).run(greet)
+        with own_redis() if settings.standalone else nullcontext(settings.redis_url) as redis_url:
+            return _serve_all(replace(settings, redis_url=redis_url, standalone=False), sockets, say)
     except Unavailable as error:
         raise SettingsError(str(error)) from None
     finally:
@@ -95,9 +93,29 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
             one.close()
 
 
-async def _serve(settings: Settings, sockets: list[socket.socket], ready: Callable[[], None]) -> int:
+def _serve_all(settings: Settings, sockets: list[socket.socket], say: Callable[[str], None]) -> int:
+    def greet() -> None:
+        for line in _greeting(settings, sockets[0]):
+            say(line)
+
+    if settings.processes == 1:
+        return _run(_serve(settings, sockets, greet))
+    return Fleet(settings.processes, lambda *given: _run(_serve(settings, sockets, *given))).run(greet)
+
+
+async def _serve(
+    settings: Settings, sockets: list[socket.socket], ready: Callable[[], None], orphaned: int | None = None
+) -> int:
+    """`ready` is called when it serves; it stops at a signal, and when `orphaned` becomes readable."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+
+    def parent_died(end: int) -> None:
+        loop.remove_reader(end)
+        stop.set()
+
+    if orphaned is not None:
+        loop.add_reader(orphaned, parent_died, orphaned)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     streams = Streams(settings.stall_timeout)

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 from sentri_events.errors import SettingsError
 
 LOG_LEVELS = ("debug", "info", "warn", "error")
-DATABASE_SCHEMES = ("sqlite",)
+DATABASE_SCHEMES = ("sqlite", "postgresql", "postgres")
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 EVENT_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 ALWAYS_DURABLE = frozenset({"log", "result", "update", "done"})
 
 
-def _setting(default: Any, env: str, help: str, least: float = 0, most: float = math.inf) -> Any:
-    return field(default=default, metadata={"env": env, "help": help, "least": least, "most": most})
+def _setting(default: Any, env: str, help: str, least: float = 0, most: float = math.inf, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"env": env, "help": help, "least": least, "most": most})
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,19 @@ class Settings:
         False, "SENTRI_EVENTS_INSECURE", "Allow an address other than loopback although nobody is asked who they are."
     )
     database: str = _setting(
-        "sqlite:///sentri-events.db", "DATABASE_URL", "Where events are stored: sqlite:///FILE (sqlite:////ABSOLUTE)."
+        "sqlite:///sentri-events.db",
+        "DATABASE_URL",
+        "Where events are stored: sqlite:///FILE (sqlite:////ABSOLUTE) or postgresql://USER:PASSWORD@HOST:PORT/NAME.",
+        secret=True,
     )
-    redis_url: str = _setting("", "REDIS_URL", "Redis between several instances; without it this is the only one.")
+    redis_url: str = _setting(
+        "", "REDIS_URL", "Redis between several instances; without it this is the only one.", secret=True
+    )
     processes: int = _setting(
         1, "SENTRI_EVENTS_PROCESSES", "Server processes on this machine; more than one take a Redis.", least=1, most=256
+    )
+    standalone: bool = _setting(
+        False, "SENTRI_EVENTS_STANDALONE", "Start a Valkey of our own between the processes (extra: standalone)."
     )
     heartbeat: float = _setting(
         5.0, "SENTRI_EVENTS_HEARTBEAT", "Seconds between two heartbeats on a stream.", least=0.1, most=3600
@@ -64,11 +72,11 @@ class Settings:
         for item in SETTINGS:
             value = getattr(self, item.name)
             if item.kind in (int, float) and not item.least <= value <= item.most:
-                bounds = f"at least {item.least:g}" + (f" and at most {item.most:g}" if item.most < math.inf else "")
-                raise SettingsError(f"{item.label} must be {bounds}, not {value:g}.")
+                bounds = f"at least {item.least}" + (f" and at most {item.most}" if item.most < math.inf else "")
+                raise SettingsError(f"{item.label} must be {bounds}, not {value}.")
         scheme = self.database.partition(":")[0]
         if scheme not in DATABASE_SCHEMES or "://" not in self.database:
-            known = ", ".join(f"{known}://" for known in DATABASE_SCHEMES)
+            known = " or ".join(f"{known}://" for known in DATABASE_SCHEMES[:2])
             raise SettingsError(f"{_label('database')} must be a URL that begins with {known}, not {scheme!r}.")
         if self.log_level.lower() not in LOG_LEVELS:
             known = ", ".join(LOG_LEVELS)

@@ -159,6 +159,21 @@ async def test_pages_of_history() -> None:
         assert brief(await collect(client.history("R", after=5))) == []
 
 
+async def test_history_that_has_begun_outlives_a_restart_of_the_server() -> None:
+    """A long replay must not die between two pages; a first page that does not come is told at once."""
+
+    def page(seq: int) -> bytes:
+        rows = [{"seq": seq, "at": "T", "event": {"type": "log", "message": str(seq)}}]
+        return answer(200, {"epoch": EPOCH, "events": rows, "head": 2, "ended": False})
+
+    away = answer(503, {"error": "It starts."})
+    async with scripted(page(1), away, away, page(2)) as server, Client(server.url, first_delay=0.01) as client:
+        assert brief(await collect(client.history("R"))) == ["1", "2"]
+    async with scripted(away) as server, Client(server.url) as client:
+        with pytest.raises(ClientError, match="It starts"):
+            await collect(client.history("R"))
+
+
 async def test_history_tells_what_is_missing() -> None:
     rows = [{"seq": 8, "at": "T", "event": {"type": "log", "message": "8"}}]
     page = {"epoch": EPOCH, "events": rows, "head": 8, "ended": True, "reset": "trimmed"}

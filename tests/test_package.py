@@ -70,11 +70,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 def test_the_source_distribution_builds_to_the_same_wheel(source: Path, wheel: Path, tmp_path: Path) -> None:
     hook = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
     run(sys.executable, "-c", hook, cwd=source)
-    with tarfile.open(tmp_path / f"{NAME}.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    unpacked = tmp_path / NAME
-    assert (unpacked / "tests" / "test_package.py").exists()
-    assert contents(build(unpacked, tmp_path)) == contents(wheel)
+    archive = tmp_path / f"{NAME}.tar.gz"
+    with tarfile.open(archive) as packed:
+        assert f"{NAME}/tests/test_package.py" in packed.getnames()
+    assert contents(build(archive, tmp_path)) == contents(wheel)
 
 
 def test_an_installed_package_works_from_anywhere(wheel: Path, tmp_path: Path) -> None:
@@ -91,4 +90,6 @@ def test_an_installed_package_works_from_anywhere(wheel: Path, tmp_path: Path) -
         assert run(*command, "--version", cwd=tmp_path) == f"sentri-events {__version__}\n"
         assert run(*command, "db", "upgrade", "--database", "sqlite:///new.db", cwd=tmp_path)
         (tmp_path / "new.db").unlink()
-    assert "--sentri-url" in run(python, "-m", "pytest", "--help", cwd=tmp_path)
+    points = "[(point.group, point.value) for point in distribution('sentri-events').entry_points if point.load()]"
+    loaded = run(python, "-c", f"from importlib.metadata import distribution; print({points})", cwd=tmp_path)
+    assert loaded == "[('console_scripts', 'sentri_events.cli:main'), ('pytest11', 'sentri_events.pytest_plugin')]\n"

@@ -16,6 +16,8 @@ from sentri_events.settings import SETTINGS, Setting, Settings, load
 OPERATING = Path(__file__).parent.parent / "docs" / "operating.md"
 OTHER = {"host": "::1", "port": "9", "database": "sqlite:////srv/e.db", "volatile_types": "frame", "log_level": "WARN"}
 
+DATABASE = "--database (DATABASE_URL)"
+
 
 def a_setting(item: Setting) -> str:
     return item.name
@@ -85,8 +87,8 @@ def test_help_tells_option_and_environment(item: Setting) -> None:
         ({"run_timeout": "0"}, "--run-timeout (SENTRI_EVENTS_RUN_TIMEOUT) must be at least 1, not 0."),
         ({"grace": "-1"}, "--grace (SENTRI_EVENTS_GRACE) must be at least 0, not -1."),
         ({"insecure": "perhaps"}, "--insecure (SENTRI_EVENTS_INSECURE) must be true or false, not 'perhaps'."),
-        ({"database": "events.db"}, "--database (DATABASE_URL) must be a URL that begins with sqlite://, not"),
-        ({"database": "mysql://h"}, "--database (DATABASE_URL) must be a URL that begins with sqlite://, not 'mysql'."),
+        ({"database": "events.db"}, f"{DATABASE} must be a URL that begins with sqlite:// or postgresql://, not"),
+        ({"database": "mysql://h"}, f"{DATABASE} must be a URL that begins with sqlite:// or postgresql://, not 'mysql'."),
         ({"log_level": "loud"}, "--log-level (LOG_LEVEL) must be one of debug, info, warn, error, not 'loud'."),
         ({"run_id_prefix": "a/b"}, "--run-id-prefix (SENTRI_EVENTS_RUN_ID_PREFIX) may hold letters, digits, "),
         ({"run_id_prefix": "a" * 65}, "--run-id-prefix (SENTRI_EVENTS_RUN_ID_PREFIX) may hold letters, digits, "),
@@ -135,3 +137,8 @@ def test_the_documentation_has_a_row_for_each_setting() -> None:
     begin = lines.index("| option | environment | default | what it is |") + 2
     end = next(number for number in range(begin, len(lines)) if not lines[number].startswith("|"))
     assert lines[begin:end] == [row(item) for item in SETTINGS]
+
+
+def test_no_password_is_in_the_settings_words() -> None:
+    settings = load({"database": "postgresql://me:hush@host/name", "redis_url": "redis://:hush@host"})
+    assert "hush" not in repr(settings)
