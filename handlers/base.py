@@ -6,7 +6,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any
 
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from sentri_events.access import DEV_WORKSPACE
 from sentri_events.errors import BadRequest, Invalid, NotFound, SentriEventsError, TooLarge
@@ -21,8 +21,12 @@ RETRY_AFTER = "1"
 log = logging.getLogger(__name__)
 
 
+@stream_request_body
 class BaseHandler(RequestHandler):
-    """A route's handler: it knows the hub, and answers errors as `{"error": "<a sentence>"}`."""
+    """A route's handler: it knows the hub, and answers errors as `{"error": "<a sentence>"}`.
+
+    Whatever the route, a body is counted as it comes, and refused as soon as it is too long.
+    """
 
     def initialize(self, hub: Hub) -> None:
         """Called by Tornado with what the route table holds."""
@@ -48,6 +52,50 @@ class BaseHandler(RequestHandler):
 
     def compute_etag(self) -> None:
         """Nothing here is worth a digest of every answer."""
+
+    def prepare(self) -> None:
+        """Refuse before the body comes, where its length or its coding says so."""
+        self._parts: list[bytes] = []
+        self._size = 0
+        if self.request.headers.get("Content-Encoding", "").lower() not in ("", "identity"):
+            raise BadRequest("The body must not be compressed.")
+        length, most = self.request.headers.get("Content-Length", ""), self.hub.settings.max_body_bytes
+        if length.isascii() and length.isdigit() and int(length[:18]) > most:
+            raise self._too_large()
+        # Tornado's own bound answers without a sentence, so it is only the second one.
+        self.request.connection.set_max_body_size(2 * most)  # type: ignore[union-attr]
+
+    def data_received(self, chunk: bytes) -> None:
+        """A part of the body; one of unknown length is cut off here."""
+        self._size += len(chunk)
+        if self._size <= self.hub.settings.max_body_bytes:
+            self._parts.append(chunk)
+        elif not self._finished:
+            self._parts.clear()
+            error = self._too_large()
+            self.send_error(exc_info=(type(error), error, None))
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    def once(self) -> Once | None:
+        """The request's Idempotency-Key, with a digest of what it must be the same as. Raises `Invalid`."""
+        key = self.request.headers.get("Idempotency-Key")
+        if key is None:
+            return None
+        if not 1 <= len(key) <= MAX_KEY:
+            raise Invalid(f"An Idempotency-Key is text of 1 to {MAX_KEY} characters.")
+        digest = hashlib.sha256()
+        for part in (self.content_type.encode(), self.request.query.encode(), self.body):
+            digest.update(b"%d:" % len(part) + part)
+        return Once(key, digest.hexdigest())
+
+    @property
+    def content_type(self) -> str:
+        """As the caller says it."""
+        return self.request.headers.get("Content-Type", "")
 
     def check_run(self, run: str) -> str:
         """An id that no run can have is a run that is not there."""
@@ -104,6 +152,9 @@ class BaseHandler(RequestHandler):
         if not isinstance(value, SentriEventsError | HTTPError):
             log.error("%s %s failed.", self.request.method, self.request.path, exc_info=value)
 
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"A body may have {self.hub.settings.max_body_bytes} bytes.")
+
     def _allowed(self) -> list[str]:
         return [
             method
@@ -112,71 +163,23 @@ class BaseHandler(RequestHandler):
         ]
 
 
-class BodyHandler(BaseHandler):
-    """A handler that takes a body: it is counted as it comes, and refused as soon as it is too long."""
-
-    def prepare(self) -> None:
-        """Refuse before the body comes, where its length or its coding says so."""
-        self._parts: list[bytes] = []
-        self._size = 0
-        if self.request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise BadRequest("The body must not be compressed.")
-        length, most = self.request.headers.get("Content-Length", ""), self.hub.settings.max_body_bytes
-        if length.isascii() and length.isdigit() and int(length[:18]) > most:
-            raise self._too_large()
-        # Tornado's own bound answers without a sentence, so it is only the second one.
-        self.request.connection.set_max_body_size(2 * most)  # type: ignore[union-attr]
-
-    def data_received(self, chunk: bytes) -> None:
-        """A part of the body; one of unknown length is cut off here."""
-        self._size += len(chunk)
-        if self._size <= self.hub.settings.max_body_bytes:
-            self._parts.append(chunk)
-        elif not self._finished:
-            self._parts.clear()
-            error = self._too_large()
-            self.send_error(exc_info=(type(error), error, None))
-
-    @property
-    def body(self) -> bytes:
-        """The whole body."""
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-
-    def once(self) -> Once | None:
-        """The request's Idempotency-Key, with a digest of what it must be the same as. Raises `Invalid`."""
-        key = self.request.headers.get("Idempotency-Key")
-        if key is None:
-            return None
-        if not 1 <= len(key) <= MAX_KEY:
-            raise Invalid(f"An Idempotency-Key is text of 1 to {MAX_KEY} characters.")
-        digest = hashlib.sha256()
-        for part in (self.content_type.encode(), self.request.query.encode(), self.body):
-            digest.update(b"%d:" % len(part) + part)
-        return Once(key, digest.hexdigest())
-
-    @property
-    def content_type(self) -> str:
-        """As the caller says it."""
-        return self.request.headers.get("Content-Type", "")
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"A body may have {self.hub.settings.max_body_bytes} bytes.")
-
-
 class MissingHandler(BaseHandler):
     """Whatever has no route."""
 
-    def prepare(self) -> None:
+    def get(self) -> None:
         """For every method."""
         raise NotFound
+
+    head = post = delete = patch = put = options = get
 
 
 class MovedHandler(BaseHandler):
     """The paths of the original, `/api/runs/…`."""
 
-    def prepare(self) -> None:
+    def get(self) -> None:
         """308 to `/api/v1/runs/…`, for every method, the query kept."""
         self.clear_header("Content-Type")
         self.set_status(308)
         self.set_header("Location", self.request.uri.replace("/api/runs/", "/api/v1/runs/", 1))
-        self.finish()
+
+    head = post = delete = patch = put = options = get

@@ -1,15 +1,12 @@
 """Projects: making and reading them, and the runs of one."""
 
-from tornado.web import stream_request_body
-
 from sentri_events.errors import BadRequest, Invalid
 from sentri_events.event import check_id, read_json
-from sentri_events.handlers.base import BaseHandler, BodyHandler
+from sentri_events.handlers.base import BaseHandler
 from sentri_events.handlers.runs import RunsHandler
 
 
-@stream_request_body
-class ProjectsHandler(BodyHandler):
+class ProjectsHandler(BaseHandler):
     """`/api/v1/projects`."""
 
     async def get(self) -> None:

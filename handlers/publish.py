@@ -1,15 +1,12 @@
 """Publishing: bytes in, drafts to the hub, the numbers back. Whatever is refused leaves here with its sentence."""
 
-from tornado.web import stream_request_body
-
 from sentri_events.errors import SentriEventsError
 from sentri_events.event import read_payloads
-from sentri_events.handlers.base import BodyHandler
+from sentri_events.handlers.base import BaseHandler
 from sentri_events.store_write import Answer
 
 
-@stream_request_body
-class PublishHandler(BodyHandler):
+class PublishHandler(BaseHandler):
     """`POST /api/v1/runs/{id}/events` (protocol, section 3). `GET` of the same path is the stream's."""
 
     async def post(self, run: str) -> None:

@@ -2,19 +2,16 @@
 
 from typing import Any
 
-from tornado.web import stream_request_body
-
 from sentri_events.errors import BadRequest, Invalid
 from sentri_events.event import FINAL_STATUSES, check_depth, check_id, read_json
-from sentri_events.handlers.base import BaseHandler, BodyHandler
+from sentri_events.handlers.base import BaseHandler
 from sentri_events.hub import LOGS
 
 PAGE = 50
 LONGEST_PAGE = 500
 
 
-@stream_request_body
-class RunsHandler(BodyHandler):
+class RunsHandler(BaseHandler):
     """`/api/v1/runs`."""
 
     async def get(self) -> None:
@@ -59,8 +56,7 @@ class RunHandler(BaseHandler):
         self.answer(taken.document)
 
 
-@stream_request_body
-class AliveHandler(BodyHandler):
+class AliveHandler(BaseHandler):
     """`/api/v1/runs/{id}/alive`."""
 
     async def post(self, run: str) -> None:
@@ -71,8 +67,7 @@ class AliveHandler(BodyHandler):
         self.set_status(204)
 
 
-@stream_request_body
-class AbortHandler(BodyHandler):
+class AbortHandler(BaseHandler):
     """`/api/v1/runs/{id}/abort`."""
 
     async def post(self, run: str) -> None:

@@ -5,14 +5,17 @@ A stream is detached from Tornado and keeps one small record: no handler, corout
 
 import asyncio
 
+from tornado.web import Finish
+
 from sentri_events.dialect import StreamDialect
 from sentri_events.errors import BadRequest
-from sentri_events.event import encode, iso
+from sentri_events.event import Event, encode, iso
 from sentri_events.handlers.base import BaseHandler
 from sentri_events.handlers.sockets import Client, Socket, Streams, open_socket
 from sentri_events.hub import LOGS, Hub, Opening
 from sentri_events.position import Position, read_position, write_position
 from sentri_events.settings import EVENT_TYPE
+from sentri_events.store_read import Head
 
 RETRY = 2000  # milliseconds until a viewer connects again
 MOST_LOGS = 1_000_000
@@ -28,6 +31,7 @@ class StreamHandler(BaseHandler):
         """`streams` keeps the open sockets."""
         super().initialize(hub)
         self.streams = streams
+        self._patience: asyncio.Timeout | None = None
 
     async def get(self, run: str) -> None:
         """A stream; a page of JSON for who asks for that and not for a stream."""
@@ -91,6 +95,8 @@ class StreamHandler(BaseHandler):
             self.set_header("Transfer-Encoding", "chunked")
         head = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self._headers.get_all())
         client = Client(self.request.path, self.request.remote_ip or "")
+        if self.request.connection.stream.closed():  # type: ignore[union-attr]
+            raise Finish  # the client has left in the meantime
         stream = self.detach()
         sink = open_socket(stream, self.streams, client, dialect.chunked, dialect.heartbeat())
         sink.write(b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (head, beginning))
@@ -105,14 +111,14 @@ class StreamHandler(BaseHandler):
         place = await self.hub.head(self.workspace, run)
         reset = None if position is None else position.objection(place)
         seq = place.floor if position is None or reset is not None else position.seq
-        if wait and seq == place.head and not place.ended:
-            await self._something(run, Position(place.epoch, seq), wait)
+        if wait and seq == place.head and not place.ended and await self._something(run, place, wait):
             place = await self.hub.head(self.workspace, run)
-        events = await self.hub.store.after(run, place.epoch, seq, limit, PAGE_BYTES)
+        events: list[Event] = []
+        if seq < place.head:
+            limit = min(limit, place.head - seq)
+            events = await self.hub.store.after(run, place.epoch, seq, limit, PAGE_BYTES)
         if events and events[0].seq > seq + 1:
             reset = "trimmed"
-        if events:
-            place = place._replace(head=max(place.head, events[-1].seq))
         lines = [b'{"seq":%d,"at":"%b","event":%b}' % (e.seq, iso(e.at).encode(), e.json) for e in events]
         body = b'{"epoch":"%b","events":[%b],"head":%d,"ended":%b' % (
             place.epoch.encode(),
@@ -126,17 +132,26 @@ class StreamHandler(BaseHandler):
         self.set_header("Vary", "Accept")
         self.answer(body + b"}")
 
-    async def _something(self, run: str, position: Position, seconds: int) -> None:
-        events = self.hub.events(self.workspace, run, position)
+    def on_connection_close(self) -> None:
+        """Nobody waits for the page any more."""
+        super().on_connection_close()
+        if self._patience is not None:
+            self._patience.reschedule(0)
+
+    async def _something(self, run: str, place: Head, seconds: int) -> bool:
+        """Wait until something is stored after `place`. False: nothing came in that time."""
+        events = self.hub.events(self.workspace, run, Position(place.epoch, place.head))
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as self._patience:
                 async for event in events:
                     if event.seq:
-                        return
+                        return True
         except TimeoutError:
-            return
+            return False
         finally:
+            self._patience = None
             await events.aclose()
+        return False
 
     def _position(self) -> Position | None:
         """The header wins: a browser that reconnects repeats its old URL."""

@@ -25,6 +25,7 @@ LATE = 0.005  # seconds in which a message that is merely late usually arrives
 UNDELIVERED_BYTES = 128 << 10
 VOLATILE_TYPES = 64
 EARLY = 1000
+SNAPSHOTS = 8  # of different numbers of log lines
 RETRY = (0.25, 2.0)
 log = logging.getLogger(__name__)
 
@@ -326,6 +327,8 @@ class Channel:
         which = (logs, with_meta)
         task = self._snapshots.get(which)
         if task is None or (task.done() and (task.exception() or task.result().head.head != self.head)):
+            if len(self._snapshots) == SNAPSHOTS:
+                del self._snapshots[next(iter(self._snapshots))]
             task = self._snapshots[which] = self._loop.create_task(self._store.snapshot(self.run, logs, with_meta))
         return await asyncio.shield(task)
 

@@ -16,6 +16,7 @@ from sentri_events.settings import ALWAYS_DURABLE, EVENT_TYPE, RUN_ID
 
 MAX_DEPTH = 64
 MAX_BATCH = 1000
+MAX_INDEXED = 500  # characters of a text that is a part of a database's key
 FINAL_STATUSES = ("completed", "completed_empty", "failed", "aborted", "interrupted")
 COUNTS = ("passed", "failed", "skipped", "total")
 COUNTED_AS = {
@@ -219,6 +220,8 @@ def check_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in kept.items():
         if key.startswith("_"):
             raise Invalid(f"The field {_shown(key)} is reserved: keys that begin with _ belong to the server.")
+        if len(key) > MAX_INDEXED:
+            raise Invalid(f"The name of a field may have {MAX_INDEXED} characters, not {len(key)}.")
         if key in COUNTS or key == "duration":
             _check_count(key, value)
         elif key in _TEXTS and not isinstance(value, str) and (value is not None or key == "type"):

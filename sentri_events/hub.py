@@ -75,7 +75,7 @@ class Hub:
         await self.store.open()
         await self.backend.start(self)
         self._heart.start()
-        if self.backend.shared:
+        if self.backend.shared or self.store.shared:
             self._lookout.start()
 
     async def stop(self) -> None:
@@ -91,6 +91,12 @@ class Hub:
         self._channels.clear()
         await self.store.close()  # what it commits last is still to be told to the others
         await self.backend.close()
+
+    async def settle(self) -> None:
+        """Wait until what was accepted so far is stored, and its publishers have had their turn to be answered."""
+        await self.store.trouble()
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     @property
     def viewers(self) -> int:
@@ -149,11 +155,15 @@ class Hub:
         Raises the first that holds (protocol, section 3): the key is another request's, the body cannot be read, the
         run is missing, the run has ended, `refusal`.
         """
+        try:
+            place = await self.head(workspace, run)
+        except NotFound:
+            raise refusal if isinstance(refusal, BadRequest) else NotFound from None
         if once is not None:
             answer = await self.store.answered(run, once)
             if answer is not None:
                 return answer
-        if not isinstance(refusal, BadRequest) and (await self.head(workspace, run)).ended:
+        if place.ended and not isinstance(refusal, BadRequest):
             raise Conflict("The run has ended.")
         raise refusal
 
@@ -266,9 +276,8 @@ class Hub:
     async def _joined(self, workspace: str, run: str) -> AsyncIterator[Channel]:
         """The run's channel, begun, and kept while inside. Raises `NotFound` before anything is subscribed."""
         channel = self._channels.get(run)
-        if channel is None or channel.place is None:
-            await self.head(workspace, run)
-            channel = self._channels.get(run)
+        if channel is None or channel.place is None or channel.ended:
+            channel = await self._compared(workspace, run)
         if channel is None:
             channel = self._channels[run] = Channel(run, self.store, self._left, self._gone)
             channel.begun = asyncio.create_task(self._begin(channel))
@@ -281,6 +290,17 @@ class Hub:
             yield channel
         finally:
             channel.joining -= 1
+
+    async def _compared(self, workspace: str, run: str) -> Channel | None:
+        """The run's channel, if there is one and the store still has that very run: an ended one may be pruned."""
+        places = await self.store.heads([run])
+        place = places.get(run)
+        channel = self._channels.get(run)
+        if channel is not None:
+            channel.compare(place)
+        if place is None or place.workspace != workspace:
+            raise NotFound
+        return self._channels.get(run)
 
     async def _begin(self, channel: Channel) -> None:
         """Subscribe, and only then read where the run stands: the whole secret of losing nothing."""

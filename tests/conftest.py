@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tornado.platform.asyncio import AsyncIOLoop
 
+from tests.redis_server import RedisServer
 from tests.server_process import ServerProcess
+
+settings.register_profile("house", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("house")
 
 
 @pytest.fixture
@@ -37,3 +42,14 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
         yield process.start()
     finally:
         process.close()
+
+
+@pytest.fixture
+def redis(io_loop: AsyncIOLoop, tmp_path: Path) -> Iterator[RedisServer]:
+    """A real Redis of the test's own, started."""
+    server = RedisServer(tmp_path)
+    try:
+        io_loop.run_sync(server.start)
+        yield server
+    finally:
+        io_loop.run_sync(server.close)

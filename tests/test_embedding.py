@@ -1,14 +1,18 @@
 """The handlers in one's own Tornado application, with TLS of its own; the hub in one's own Python."""
 
+import asyncio
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from tornado.ioloop import IOLoop
+from tornado.platform.asyncio import AsyncIOLoop
 
 from sentri_events.errors import NotFound
+from sentri_events.event import Event
 from sentri_events.position import read_position
 from sentri_events.server import open_hub
 from sentri_events.settings import Settings
@@ -53,12 +57,17 @@ def viewers(application: Embedded) -> int:
     return application.ask(lambda: application.hub.viewers)
 
 
+def registered(application: Embedded) -> int:
+    """How many descriptors the application's loop listens to for Tornado."""
+    return application.ask(lambda: len(cast("AsyncIOLoop", IOLoop.current()).handlers))
+
+
 # One's own application
 
 
 @pytest.mark.parametrize("prefix", ["", "/sentri", "/a.b/c+d"])
 def test_routes_live_below_a_prefix_beside_the_application_s_own(tmp_path: Path, prefix: str) -> None:
-    """Caught: a prefix that is taken for a regular expression; a 308 that loses it."""
+    """Caught: a prefix that is taken for a regular expression."""
     with Embedded(tmp_path, prefix) as application:
         port, api = application.port, f"{prefix}/api/v1"
         assert ask(port, "GET", "/mine").body == b"mine"
@@ -84,14 +93,18 @@ def test_streams_are_kept_where_the_application_can_see_them(application: Embedd
     wait_until(lambda: not application.ask(lambda: application.streams.open), "both are closed")
 
 
-@pytest.mark.parametrize("how", ["close", "reset", "half", "at once", "in the request"])
+@pytest.mark.parametrize("how", ["close", "reset", "half", "at once", "in the request", "in the body"])
 def test_a_client_that_goes_is_let_go(application: Embedded, how: str) -> None:
-    """P14 in the small, without waiting for a heartbeat. Caught: a reader that is not added to the loop."""
+    """P14 in the small, without waiting for a heartbeat.
+
+    Caught: a reader that is not added to the loop; a handler that waits for its body for ever.
+    """
     run = application.call(make(application))
+    before, tasks = registered(application), application.ask(lambda: len(asyncio.all_tasks()))
     for _ in range(20):
         with Connection(application.port) as client:
-            asked = request("GET", f"/api/v1/runs/{run}/events")
-            client.send(asked[:-2] if how == "in the request" else asked)
+            asked = request("POST" if how == "in the body" else "GET", f"/api/v1/runs/{run}/events", body=b"{}")
+            client.send(asked[:-1] if how == "in the body" else asked[:-4] if how == "in the request" else asked)
             if how in ("close", "reset", "half"):
                 Head.read(client)
             if how == "half":
@@ -101,6 +114,62 @@ def test_a_client_that_goes_is_let_go(application: Embedded, how: str) -> None:
                 client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     wait_until(lambda: viewers(application) == 0, "the hub has no viewer")
     wait_until(lambda: not application.ask(lambda: application.streams.open), "no stream is open")
+    wait_until(lambda: registered(application) == before, "no descriptor is left")
+    wait_until(lambda: application.ask(lambda: len(asyncio.all_tasks())) == tasks, "no task is left")
+
+
+def page(application: Embedded, run: str) -> Connection:
+    """A request for a page of history that waits."""
+    client = Connection(application.port)
+    client.send(request("GET", f"/api/v1/runs/{run}/events?wait=30", {"Accept": "application/json"}))
+    wait_until(lambda: viewers(application) == 1, "the request waits")
+    return client
+
+
+def test_who_waits_for_a_page_and_goes_is_let_go(application: Embedded) -> None:
+    """Long before its time. Caught: a wait that nobody cuts short."""
+    run = application.call(make(application))
+    page(application, run).socket.close()
+    wait_until(lambda: viewers(application) == 0, "the hub has no viewer")
+
+
+def test_who_waits_for_a_page_is_answered_when_followers_are_sent_away(application: Embedded) -> None:
+    run = application.call(make(application))
+    with page(application, run) as client:
+        application.ask(lambda: setattr(application.hub, "stopping", True))
+        application.ask(application.hub.end_followers)
+        answer = client.answer()
+        assert (answer.status, answer.json["events"], answer.json["head"]) == (200, [], 0)
+
+
+def test_a_page_is_whole_whatever_happens_while_it_is_read(
+    application: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something is published or trimmed between the look at the head and the reading.
+
+    Caught: a page that goes past its own head; a hole that nobody is told of.
+    """
+    run = application.call(make(application))
+    application.call(publish(application, run, *({"type": "x", "n": number} for number in range(1, 6))))
+    store = application.hub.store
+    after = store.after
+
+    def ask_while(work: Callable[[], Coroutine[Any, Any, None]]) -> Any:
+        async def late(*args: Any) -> list[Event]:
+            monkeypatch.setattr(store, "after", after)
+            await work()
+            return await after(*args)
+
+        monkeypatch.setattr(store, "after", late)
+        path = f"/api/v1/runs/{run}/events?after=2"
+        return ask(application.port, "GET", path, headers={"Accept": "application/json"}).json
+
+    published = ask_while(lambda: publish(application, run, DONE))
+    assert [event["seq"] for event in published["events"]] == [3, 4, 5]
+    assert (published["head"], published["ended"], "reset" in published) == (5, False, False)
+    trimmed = ask_while(lambda: store.trim(run, 4))
+    assert [event["seq"] for event in trimmed["events"]] == [5, 6]
+    assert (trimmed["head"], trimmed["ended"], trimmed["reset"]) == (6, True, "trimmed")
 
 
 # TLS
@@ -116,7 +185,7 @@ def tls_request(application: Embedded, trust: ssl.SSLContext, data: bytes) -> Co
 def test_a_stream_over_tls_from_its_beginning_to_its_end(secure: Embedded, trust: ssl.SSLContext, version: str) -> None:
     """The end is said in TLS too: a reader that takes a cut for an error (`suppress_ragged_eofs=False`) sees none.
 
-    Caught: a socket that is closed under the IOStream; an end without TLS's own leave.
+    Caught: an end without TLS's own leave.
     """
     run = secure.call(make(secure))
     with Stream(secure.port, run, version=version, tls=trust) as viewer:
@@ -130,7 +199,7 @@ def test_a_stream_over_tls_from_its_beginning_to_its_end(secure: Embedded, trust
 
 
 def test_viewers_over_tls_come_and_go_on_the_same_descriptors(secure: Embedded, trust: ssl.SSLContext) -> None:
-    """Caught: a descriptor that stays registered with the loop after its socket is closed."""
+    """Caught: a viewer that is not let go when its IOStream has closed itself."""
     run = secure.call(make(secure))
     for _ in range(30):
         with Stream(secure.port, run, tls=trust) as viewer:
@@ -158,17 +227,19 @@ def test_a_slow_reader_over_tls_gets_everything(secure: Embedded, trust: ssl.SSL
 
 
 def test_a_reader_over_tls_that_takes_nothing_is_cut(secure: Embedded, trust: ssl.SSLContext) -> None:
+    """And its descriptor is free. Caught: one that stays registered with the loop after its socket is closed."""
     run = secure.call(make(secure))
+    before = registered(secure)
     with Stream(secure.port, run, "snapshot=0", tls=trust) as viewer:
         viewer.block()
         for _ in range(10):
             secure.call(publish(secure, run, *[{"type": "log", "message": "x" * 100_000}] * 20))
         wait_until(lambda: viewers(secure) == 0, "it is cut after the stall timeout")
         wait_until(lambda: not secure.ask(lambda: secure.streams.open), "its stream is closed")
+        assert registered(secure) == before
 
 
 def test_garbage_on_a_stream_over_tls_is_ignored(secure: Embedded, trust: ssl.SSLContext) -> None:
-    """Caught: what a client says that is kept in memory."""
     run = secure.call(make(secure))
     path = f"/api/v1/runs/{run}/events"
     with Connection(secure.port, trust) as client:

@@ -73,7 +73,7 @@ def block(event: dict[str, Any], id: str | None = None, name: str | None = None)
 
 
 def test_a_new_viewer_to_the_byte(server: ServerProcess) -> None:
-    """Caught: a `retry:` after the snapshot; chunks whose size is that of the JSON; a space after a comma."""
+    """Caught: a `retry:` after the snapshot; a chunk's size that is one too small."""
     run = make(server, log("one"))
     epoch = epoch_of(server, run)
     document = ask(server.port, "GET", f"/api/v1/runs/{run}").body
@@ -126,7 +126,7 @@ def test_the_headers_do_not_wait_for_an_event(server: ServerProcess, version: st
 
 
 def test_every_viewer_gets_heartbeats_as_chunks_of_their_own(server: ServerProcess) -> None:
-    """Caught: heartbeats for the first viewer of a share alone."""
+    """Caught: a heart that beats for nobody."""
     run = make(server)
     viewers = [Stream(server.port, run, version=version) for version in ("1.1", "1.0", "1.1")]
     for viewer in viewers:
@@ -136,7 +136,7 @@ def test_every_viewer_gets_heartbeats_as_chunks_of_their_own(server: ServerProce
 
 
 def test_json_is_ascii_without_spaces(server: ServerProcess) -> None:
-    """U+2028 and its like end a line for clients that split by Unicode's rules. Caught: `ensure_ascii` off."""
+    """U+2028 and its like end a line for clients that split by Unicode's rules. Caught: what is not ASCII, as it is."""
     text = 'a\u2028b\u2029c\x85d\u00e9 \u20ac \U0001f600 \x00 \n \r " \\ \u200f\ufeff\uffff'
     event = {"type": "log", "message": text, "\u2028 key\U0001f600": {"deep": ["\u0660", None, 1.5, True]}}
     update = {"type": "update", "run": {"name": text, "caf\u00e9": text}}
@@ -207,7 +207,7 @@ def test_done_ends_the_live_streams(server: ServerProcess, version: str) -> None
 
 
 def test_done_is_the_last_event_whoever_races_with_it(server: ServerProcess) -> None:
-    """P9: many publishers and one done. Caught: a status that is looked at outside the transaction."""
+    """P9: many publishers and one done. Caught: a run's end that the transaction does not look at."""
     run = make(server)
     epoch = epoch_of(server, run)
     viewers = [Stream(server.port, run, "snapshot=0") for _ in range(4)]
@@ -267,7 +267,7 @@ def test_every_position_gives_exactly_the_rest(server: ServerProcess) -> None:
     for _ in range(2):
         for run, stored in ((running, LOGS), (ended, [*LOGS, DONE])):
             epoch, head = epochs[run], len(stored)
-            for k in range(head + 3):
+            for k in reversed(range(head + 3)):  # or all but the first would be served from memory
                 for position in (str(k), f"{epoch}.{k}"):
                     rest = [block(event, f"{epoch}.{seq}") for seq, event in enumerate(stored[k:], k + 1)]
                     for headers, query in (
@@ -431,7 +431,7 @@ def test_named_adds_the_type_as_the_event(server: ServerProcess) -> None:
 
 
 def test_types_shows_only_these_and_the_ids_go_on(server: ServerProcess) -> None:
-    """Caught: a filter that hides `reset`; a filter that numbers anew."""
+    """Caught: a filter that hides `reset` and `done`."""
     events = [log("1"), {"type": "x"}, {"type": "y"}, log("4"), {"type": "x"}]
     run = make(server, *events)
     epoch = epoch_of(server, run)
@@ -532,7 +532,7 @@ def test_an_option_that_means_nothing_is_refused(server: ServerProcess, query: s
 
 
 def test_volatile_events_have_no_id_and_are_not_stored(server: ServerProcess) -> None:
-    """Caught: a volatile event with the id of the last durable one; volatile ones that go out before their batch."""
+    """Caught: a volatile event with an id."""
     run = make(server, log("one"))
     epoch = epoch_of(server, run)
     batch = [{"type": "frame", "n": 1}, log("two"), {"type": "snapshot", "run": {"id": "mine"}}, log("three")]
@@ -706,7 +706,7 @@ def foreign(server: ServerProcess) -> None:
 def test_a_missing_foreign_or_impossible_id_is_the_same_404(
     server: ServerProcess, method: str, path: str, body: bytes, headers: dict[str, str]
 ) -> None:
-    """To the byte, headers too. Caught: 400 for a path that is not UTF-8; 409 for a foreign run that has ended."""
+    """To the byte, headers too. Caught: 400 for a path that is not UTF-8; a workspace that is not compared."""
     answers = [ask(server.port, method, path.format(id), body, headers) for id in MISSING]
     for id, answer in zip(MISSING, answers, strict=True):
         assert (answer.status, answer.body) == (404, b'{"error":"not found"}'), id
