@@ -1,5 +1,7 @@
 """The backend of a single process: there is nobody else to tell."""
 
+from collections.abc import Mapping
+
 from sentri_events.backend import Receiver
 from sentri_events.event import Event
 
@@ -9,6 +11,7 @@ class MemoryBackend:
 
     trouble: str | None = None
     shared = False
+    counts: Mapping[str, int] = {}
 
     async def start(self, receiver: Receiver) -> None:
         """Nothing will ever come from elsewhere."""

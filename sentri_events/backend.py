@@ -3,29 +3,43 @@
 The store is the truth (law 1); a backend only says early what the store would say late.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from sentri_events.event import Event
 
 
 class Receiver(Protocol):
-    """Whom a backend tells. Both methods are called on the event loop and must not block."""
+    """Whom a backend tells. Its methods are called on the event loop and must not block."""
 
     def deliver(self, event: Event) -> None:
-        """An event that another process published. It may come late, twice, or not at all."""
+        """An event that another process published. It may come late, twice, or not at all.
+
+        One without a number (seq 0) is volatile. Its epoch is empty, for what is not stored has no place in a run; and
+        if it is a `done`, it comes from the original, which numbers nothing: it is to be stored through `publish`.
+        """
+
+    def hint(self, run: str, epoch: str, seq: int) -> None:
+        """An event of that number is stored, and does not come by itself: too large, or lost on its way."""
 
     def missed(self) -> None:
-        """Anything may have passed by: look at the store."""
+        """Anything may have passed by, of any run: look at the store."""
 
 
 class Backend(Protocol):
-    """Carries events to every process that listens. Keeps nothing. At most once, in any order.
+    """Carries events to every process that listens. Keeps nothing. At most once, in any order."""
 
-    `trouble` says why other processes do not hear us, or None. `shared` is False where there are no other processes.
-    """
+    @property
+    def trouble(self) -> str | None:
+        """Why other processes may not hear us, nor we them; a sentence without secrets. None when all is well."""
 
-    trouble: str | None
-    shared: bool
+    @property
+    def shared(self) -> bool:
+        """Whether there may be other processes."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What has happened since the start, by name: the same names at all times."""
 
     async def start(self, receiver: Receiver) -> None:
         """Begin to listen. Does not fail because the transport is away: that is `trouble`."""
@@ -37,8 +51,8 @@ class Backend(Protocol):
         """
 
     async def subscribe(self, run: str) -> None:
-        """Returns when every later event of the run will come, or when the transport is away: then `missed` is called
-        once it is back. The caller subscribes to a run once until it unsubscribes."""
+        """Returns when every later event of the run will come, or when the transport is away or slow: then `missed` is
+        called once they will. The caller subscribes to a run once until it unsubscribes."""
 
     async def unsubscribe(self, run: str) -> None:
         """Events of the run need not come any more."""
