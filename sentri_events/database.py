@@ -5,11 +5,15 @@ SQL of our own is written with `?`, whatever the database's own mark is.
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import peewee
+from peewee import PostgresqlDatabase, SqliteDatabase
 from playhouse.migrations import Runner
 from playhouse.pool import PooledDatabase, PooledSqliteDatabase
 
@@ -18,24 +22,35 @@ from sentri_events.models import HISTORY
 
 LOCK_TIMEOUT = 2000  # milliseconds that a statement waits for another process's lock
 MIGRATION_TIMEOUT = 60_000  # milliseconds that a start waits while another process migrates
+_MIGRATION_KEY = 0x6D696772617465  # of PostgreSQL's advisory lock
 WAL_BYTES = 64 << 20
 WAL_TIMEOUT = 100  # milliseconds
-PRAGMAS: dict[str, str | int] = {"journal_mode": "wal", "synchronous": "full"}
+PRAGMAS: dict[str, str | int] = {
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "secure_delete": "off",  # some builds write zeros over what is deleted: a prune would hold the lock for seconds
+}
 MIGRATIONS = Path(__file__).parent / "migrations"
 _OUR_FAULT = {"DataError", "IntegrityError", "ProgrammingError"}
+_NOT_OUR_FAULT = {"InsufficientPrivilege", "InvalidSchemaName"}  # although they are of ProgrammingError
 log = logging.getLogger(__name__)
 
 
-def open_database(url: str, lock_timeout: int = LOCK_TIMEOUT) -> PooledDatabase:
-    """The database of a URL, connections not yet made: `sqlite:///FILE`, or `sqlite:////FILE` for an absolute path.
+def open_database(url: str, migrating: bool = False) -> PooledDatabase:
+    """The database of a URL, connections not yet made: `sqlite:///FILE`, `sqlite:////FILE` for an absolute path, or
+    `postgresql://USER:PASSWORD@HOST:PORT/NAME`.
 
-    `lock_timeout` is in milliseconds. Raises `SettingsError` for a URL that names no file.
+    One for `migrating` waits long for others that do. Raises `SettingsError` for a URL that names no database.
     """
+    if is_postgres(url):
+        return _open_postgres(url, migrating)
     path = url.removeprefix("sqlite:///")
     if path == url or not path or path.startswith(":memory:") or "?" in path:
-        raise SettingsError(f"The database must be a URL such as sqlite:///sentri-events.db, not {url}.")
+        known = "sqlite:///sentri-events.db or postgresql://USER:PASSWORD@HOST/NAME"
+        raise SettingsError(f"The database must be a URL such as {known}.")
     if not Path(path).absolute().parent.is_dir():
         raise SettingsError(f"The folder of the database does not exist: {Path(path).absolute().parent}.")
+    lock_timeout = MIGRATION_TIMEOUT if migrating else LOCK_TIMEOUT
     return PooledSqliteDatabase(
         location(url),
         # The pool keeps `timeout` for itself, so SQLite's is a pragma: the first one, for the others may have to wait.
@@ -45,31 +60,70 @@ def open_database(url: str, lock_timeout: int = LOCK_TIMEOUT) -> PooledDatabase:
     )
 
 
+def is_postgres(url: str) -> bool:
+    """Whether the URL names a database of PostgreSQL."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+def _open_postgres(url: str, migrating: bool) -> PooledDatabase:
+    try:
+        from sentri_events.postgres import ANSWER_TIMEOUT, PostgresDatabase
+    except ImportError:
+        raise SettingsError("PostgreSQL takes an extra: pip install 'sentri-events[postgres]'.") from None
+    if migrating:
+        return PostgresDatabase(url, {"lock_timeout": MIGRATION_TIMEOUT, "statement_timeout": 0}, None)
+    return PostgresDatabase(url, {}, ANSWER_TIMEOUT)
+
+
 def location(url: str) -> str:
-    """Where the data of `url` is, for a person: the absolute path of a file."""
+    """Where the data of `url` is, for a person: the absolute path of a file, or a URL without user and password."""
+    if is_postgres(url):
+        parts = urlsplit(url)
+        return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
     return str(Path(url.removeprefix("sqlite:///")).absolute())
+
+
+def may_exist(url: str) -> bool:
+    """False if there is no such file; of a server's database only connecting tells."""
+    return is_postgres(url) or Path(location(url)).exists()
 
 
 def migrate(url: str) -> list[str]:
     """Bring the schema to the newest version and return the names of the migrations that this took.
 
-    All in one transaction under the database's write lock: processes that start at once wait for each other, and a
-    failure leaves the old schema. Raises `SettingsError` if a newer version made this database, `Unavailable`.
+    All in one transaction under a lock: processes that start at once wait for each other, and a failure leaves the old
+    schema. Raises `SettingsError` if a newer version made this database, `Unavailable`.
     """
-    database = open_database(url, MIGRATION_TIMEOUT)
+    database = open_database(url, migrating=True)
     try:
         with translated():
-            database.connect()
+            _connect(database)
             runner = Runner(database, str(MIGRATIONS), HISTORY)
             if not _pending(runner):
                 return []
             with database.atomic():
+                if isinstance(database, PostgresqlDatabase):  # SQLite's BEGIN is a lock
+                    execute(database, "SELECT pg_advisory_xact_lock(?)", _MIGRATION_KEY)
                 names: list[str] = runner.up() if _pending(runner) else []
     finally:
         database.close_all()
     for name in names:
         log.info("The database was brought to %s.", name)
     return names
+
+
+def _connect(database: PooledDatabase) -> None:
+    """Processes that are the first to open a new file do not wait for each other: SQLite refuses all but one."""
+    end = time.monotonic() + MIGRATION_TIMEOUT / 1000
+    while True:
+        try:
+            database.connect()
+        except peewee.OperationalError as error:
+            if trouble(error) != "database is locked" or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _pending(runner: Runner) -> bool:
@@ -84,12 +138,59 @@ def _pending(runner: Runner) -> bool:
 def reading(database: PooledDatabase) -> Iterator[None]:
     """A connection of the pool and one transaction that sees a single moment, without the write lock."""
     with translated():
-        database.connect()
         try:
-            database.begin("DEFERRED")
+            if isinstance(database, PostgresqlDatabase):
+                _begin_postgres(database, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            else:
+                database.connect()
+                database.begin("DEFERRED")
             yield
+        except Exception as error:
+            if trouble(error) is not None:
+                disconnect(database)  # it may be the connection's
+            raise
         finally:
             database.close()  # the pool ends the transaction
+
+
+def begin_writing(database: PooledDatabase) -> None:
+    """One transaction on this thread's connection, made if there is none. SQLite's takes the write lock."""
+    if isinstance(database, PostgresqlDatabase):
+        # What a statement reads is what was committed before it, so a row is read anew under its lock.
+        _begin_postgres(database, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+    else:
+        database.connect(reuse_if_open=True)
+        database.begin()
+
+
+def _begin_postgres(database: PooledDatabase, words: str) -> None:
+    """That a server was restarted shows at the first use of an old connection: then all that are idle are old."""
+    database.connect(reuse_if_open=True)
+    try:
+        execute(database, words)
+    except Exception as error:
+        disconnect(database)
+        if trouble(error) is None:
+            raise
+        database.close_idle()
+        database.connect()
+        execute(database, words)
+
+
+@contextmanager
+def taking_time(database: PooledDatabase) -> Iterator[None]:
+    """Within `reading`: statements that may take as long as they do."""
+    if not isinstance(database, PostgresqlDatabase):
+        yield
+        return
+    connection: Any = database.connection()  # type: ignore[no-untyped-call]
+    patience = connection.patience
+    try:
+        execute(database, "SET LOCAL statement_timeout = 0")
+        connection.patience = None
+        yield
+    finally:
+        connection.patience = patience
 
 
 def disconnect(database: PooledDatabase) -> None:
@@ -116,12 +217,30 @@ def execute_many(database: PooledDatabase, sql: str, rows: Sequence[Sequence[Any
         cursor.close()
 
 
+def rows_within(
+    database: PooledDatabase, max_bytes: int, sql: str, order: str, *values: Any
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of `sql`, in `order`, until their column `json` has more than `max_bytes`, and perhaps some beyond.
+
+    SQLite hands out row by row; of PostgreSQL's answer all would be in memory.
+    """
+    if isinstance(database, PostgresqlDatabase):
+        size = f"SUM(OCTET_LENGTH(json)) OVER (ORDER BY {order}) - OCTET_LENGTH(json)"
+        sized = f"SELECT page.*, {size} AS before FROM ({sql} ORDER BY {order} LIMIT ?) page"
+        bounded = f"SELECT * FROM ({sized}) sized WHERE before <= ? ORDER BY {order}"
+        rows = execute(database, bounded, *values, max_bytes)
+        return (row[:-1] for row in rows)
+    return iter(execute(database, f"{sql} ORDER BY {order} LIMIT ?", *values))
+
+
 def bound_wal(database: PooledDatabase, bound: int) -> int:
     """Empty SQLite's write-ahead log if it has more bytes than `bound`; returns the bound for the next time.
 
     SQLite begins it anew in a moment when nobody reads, and readers that take turns leave it none. A reader that takes
     long is not waited for: then the next bound is twice what the log has.
     """
+    if not isinstance(database, SqliteDatabase):
+        return bound
     try:
         size = os.stat(f"{database.database}-wal").st_size
     except FileNotFoundError:
@@ -151,7 +270,12 @@ def trouble(error: Exception) -> str | None:
 
     peewee and the drivers beneath it name their errors as PEP 249 does, and peewee does not wrap all of them.
     """
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if kinds.isdisjoint(("DatabaseError", "InterfaceError")) or kinds & _OUR_FAULT:
+    kinds = error_kinds(error)
+    if kinds.isdisjoint(("DatabaseError", "InterfaceError")) or (kinds & _OUR_FAULT and not kinds & _NOT_OUR_FAULT):
         return None
     return (str(error).strip().splitlines() or [type(error).__name__])[0].removesuffix(".")
+
+
+def error_kinds(error: Exception) -> set[str]:
+    """The names of the classes that `error`, and the driver's error beneath it, belong to."""
+    return {kind.__name__ for one in (error, getattr(error, "orig", None)) for kind in type(one).__mro__}

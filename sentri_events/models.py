@@ -5,7 +5,7 @@
 
 from typing import Any, NamedTuple
 
-from peewee import BigIntegerField, CompositeKey, Database, IntegerField, Model, TextField
+from peewee import BigIntegerField, CompositeKey, Database, IntegerField, Model, SqliteDatabase, TextField
 
 HISTORY = "schema_migration"  # which migrations this database has
 
@@ -93,7 +93,7 @@ def bind(db: Database) -> Tables:
 
         class Meta:
             primary_key = CompositeKey("run", "name")
-            without_rowid = True
+            without_rowid = isinstance(db, SqliteDatabase)
 
     class Event(Base):
         run = TextField()
@@ -118,7 +118,7 @@ def bind(db: Database) -> Tables:
 
         class Meta:
             primary_key = CompositeKey("run", "test")
-            without_rowid = True
+            without_rowid = isinstance(db, SqliteDatabase)
 
     class Key(Base):
         """An Idempotency-Key and what was answered. Its scope is a run, or `runs/` and the workspace for making one."""
@@ -131,7 +131,7 @@ def bind(db: Database) -> Tables:
 
         class Meta:
             primary_key = CompositeKey("scope", "key")
-            without_rowid = True
+            without_rowid = isinstance(db, SqliteDatabase)
 
     class Fleet(Base):
         """One row: when an instance last said that it lives. A gap is time in which nobody could have been heard."""

@@ -71,7 +71,7 @@ class Settings:
     def __post_init__(self) -> None:
         for item in SETTINGS:
             value = getattr(self, item.name)
-            if item.kind in (int, float) and not item.least <= value <= item.most:
+            if item.kind in (int, float) and not (item.least <= value <= item.most and math.isfinite(value)):
                 bounds = f"at least {item.least}" + (f" and at most {item.most}" if item.most < math.inf else "")
                 raise SettingsError(f"{item.label} must be {bounds}, not {value}.")
         scheme = self.database.partition(":")[0]

@@ -6,15 +6,16 @@ Coroutines in front of the one write thread (store_thread) and a few readers; SQ
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sentri_events import store_read, store_write
-from sentri_events.database import migrate, open_database, reading
+from sentri_events.database import is_postgres, migrate, open_database, reading
 from sentri_events.errors import Unavailable
 from sentri_events.event import Draft, Event
 from sentri_events.models import Tables, bind
+from sentri_events.store_lock import MAKING
 from sentri_events.store_read import Head, Snapshot
 from sentri_events.store_thread import WriteThread
 from sentri_events.store_write import Answer, Once, Transaction
@@ -46,6 +47,7 @@ class Store:
         self._url = url
         self._database = open_database(url)
         self._tables = bind(self._database)
+        self.shared = is_postgres(url)  # other instances may write to it, on other machines too
         self.clock = clock
         self._readers = ThreadPoolExecutor(READERS, "store-read")
         self._writer: WriteThread | None = None
@@ -82,7 +84,7 @@ class Store:
         """Number and store `drafts`, all or none. With `silent_since` (milliseconds): only if the run's producer was
         last heard before it. Raises `NotFound`, `Conflict` (the run has ended), `Invalid` (the key is another's)."""
         weight = max(len(drafts), sum(len(draft.json) for draft in drafts) >> 10)
-        return await self._write(lambda tx: tx.append(workspace, run, drafts, once, silent_since), weight)
+        return await self._write(lambda tx: tx.append(workspace, run, drafts, once, silent_since), weight, [run])
 
     async def create_run(
         self,
@@ -95,23 +97,25 @@ class Store:
         make_project: bool = False,
     ) -> Answer:
         """Make a run; without an `id` it is `prefix` and a number. Raises `Conflict`, `NotFound` (the project)."""
-        return await self._write(lambda tx: tx.create_run(workspace, project, id, prefix, fields, once, make_project))
+        return await self._write(
+            lambda tx: tx.create_run(workspace, project, id, prefix, fields, once, make_project), runs=[MAKING]
+        )
 
     async def create_project(self, workspace: str, id: str | None, name: str | None) -> dict[str, Any]:
         """Make a project and return it. Raises `Conflict`."""
-        return await self._write(lambda tx: tx.create_project(workspace, id, name))
+        return await self._write(lambda tx: tx.create_project(workspace, id, name), runs=[MAKING])
 
     async def hear(self, workspace: str, run: str) -> None:
         """Note that the run's producer is there. Raises `NotFound`, `Conflict`."""
-        await self._write(lambda tx: tx.hear(workspace, run))
+        await self._write(lambda tx: tx.hear(workspace, run), runs=[run])
 
     async def beat(self, tolerance: int) -> int:
         """Say that an instance lives; returns the silence (milliseconds) that was credited to all running runs."""
-        return await self._write(lambda tx: tx.beat(tolerance))
+        return await self._write(lambda tx: tx.beat(tolerance), runs=[MAKING])
 
     async def trim(self, run: str, floor: int) -> None:
         """Take away the run's events up to seq `floor`, in small steps; its results and its numbering stay."""
-        while not await self._write(lambda tx: tx.trim(run, floor)):
+        while not await self._write(lambda tx: tx.trim(run, floor), runs=[run]):
             continue
 
     async def prune(self, before: int) -> int:
@@ -119,7 +123,7 @@ class Store:
         count = 0
         while runs := await self._read(store_read.finished_before, before):
             for run in runs:
-                while not await self._write(lambda tx, run=run: tx.prune(run, before)):  # type: ignore[misc]
+                while not await self._write(lambda tx, run=run: tx.prune(run, before), runs=[run]):  # type: ignore[misc]
                     continue
             count += len(runs)
         return count
@@ -176,9 +180,10 @@ class Store:
         return await self._read(store_read.problems)
 
     async def trouble(self) -> str | None:
-        """Why nothing can be stored now, found by trying; None when all is well."""
+        """Why nothing can be stored or read now, found by trying; None when all is well."""
         try:
             await self._write(Transaction.probe)
+            await self._read(store_read.probe)
         except Unavailable as error:
             return str(error)
         return None
@@ -191,10 +196,10 @@ class Store:
         self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
-    async def _write(self, verb: Callable[[Transaction], T], weight: int = 1) -> T:
+    async def _write(self, verb: Callable[[Transaction], T], weight: int = 1, runs: Collection[str] = ()) -> T:
         self._check_open()
         assert self._writer is not None, "the store is not open"
-        return await self._writer.submit(verb, weight)
+        return await self._writer.submit(verb, weight, runs)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from peewee import SqliteDatabase
 
-from sentri_events.database import execute
+from sentri_events.database import execute, rows_within, taking_time
 from sentri_events.errors import NotFound
 from sentri_events.event import Event, encode, iso
 from sentri_events.models import Tables
@@ -32,9 +32,13 @@ class Head(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The run document as JSON, exactly as of seq `head`."""
+    """The run document as JSON, exactly as of seq `head`.
+
+    `begun` holds what streams that begin with it are sent, by what they asked for: it is made once for all of them.
+    """
 
     head: Head
+    begun: dict[Any, bytes]
     document: bytes
 
 
@@ -56,6 +60,8 @@ def head(tables: Tables, run: str) -> Head:
 
 def heads(tables: Tables, runs: Sequence[str]) -> dict[str, Head]:
     """Where those of `runs` stand that exist: one query."""
+    if not runs:
+        return {}
     marks = ", ".join("?" * len(runs))
     sql = f"SELECT id, workspace, epoch, head, floor, status FROM run WHERE id IN ({marks})"
     return {row[0]: Head(*row[1:]) for row in execute(tables.database, sql, *runs)}
@@ -66,10 +72,12 @@ def after(tables: Tables, run: str, epoch: str, seq: int, limit: int, max_bytes:
 
     None of them if the run is gone, or is another by now, with another epoch.
     """
-    rows = execute(
+    rows = rows_within(
         tables.database,
+        max_bytes,
         "SELECT event.seq, event.at, event.type, event.json FROM run JOIN event ON event.run = run.id "
-        "WHERE run.id = ? AND run.epoch = ? AND event.seq > ? ORDER BY event.seq LIMIT ?",
+        "WHERE run.id = ? AND run.epoch = ? AND event.seq > ?",
+        "seq",
         *(run, epoch, seq, limit),
     )
     events: list[Event] = []
@@ -101,7 +109,7 @@ def snapshot(tables: Tables, run: str, logs: int, with_meta: bool) -> Snapshot:
     }
     if truncated or place.floor:
         parts["logsTruncated"] = b"true"
-    return Snapshot(place, b"{" + b",".join(encode(key) + b":" + json for key, json in parts.items()) + b"}")
+    return Snapshot(place, {}, b"{" + b",".join(encode(key) + b":" + json for key, json in parts.items()) + b"}")
 
 
 def summary(row: dict[str, Any]) -> dict[str, Any]:
@@ -128,9 +136,11 @@ _COUNTED = ("passed", "failed", "skipped")
 
 
 def _logs(tables: Tables, run: str, limit: int, with_meta: bool) -> tuple[list[Any], bool]:
-    rows = execute(
+    rows = rows_within(
         tables.database,
-        "SELECT seq, at, json FROM event WHERE run = ? AND type = 'log' ORDER BY seq DESC LIMIT ?",
+        MAX_LOG_BYTES,
+        "SELECT seq, at, json FROM event WHERE run = ? AND type = 'log'",
+        "seq DESC",
         *(run, limit + 1),
     )
     lines: list[Any] = []
@@ -206,8 +216,18 @@ def finished_before(tables: Tables, time: int) -> list[str]:
     return [id for (id,) in execute(tables.database, sql, time)]
 
 
+def probe(tables: Tables) -> None:
+    """Read something: what fails here would fail a viewer."""
+    execute(tables.database, "SELECT json FROM event LIMIT 1").fetchone()
+
+
 def problems(tables: Tables) -> list[str]:
     """What is wrong with the stored data, a sentence each; empty when all is sound."""
+    with taking_time(tables.database):
+        return _problems(tables)
+
+
+def _problems(tables: Tables) -> list[str]:
     found = []
     if isinstance(tables.database, SqliteDatabase):
         rows = execute(tables.database, "PRAGMA integrity_check")

@@ -3,11 +3,12 @@
 What an event does to the document is section 3 of the protocol.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from sentri_events.database import execute, execute_many
-from sentri_events.event import COUNTED_AS, encode
+from sentri_events.event import COUNTED_AS, MAX_INDEXED, encode
 
 _COUNTED = ("counted_passed", "counted_failed", "counted_skipped", "counted_total")
 _COLUMN_OF = {
@@ -95,7 +96,7 @@ class RunState:
             self._set_result(result)
 
     def _set_result(self, result: Mapping[str, Any]) -> None:
-        test, status = result["testId"], result.get("status")
+        test, status = _index_of(result["testId"]), result.get("status")
         counted_as = COUNTED_AS.get(status) if isinstance(status, str) else None
         known = self._results.get(test) or self._stored_result(test)
         counts = {name: self.row[name] for name in _COUNTED}
@@ -115,11 +116,16 @@ class RunState:
         return execute(self._database, sql, self.row["id"], test).fetchone()
 
 
-def read_run(database: Any, id: str) -> RunState | None:
-    """The run as the database has it now."""
-    cursor = execute(database, "SELECT * FROM run WHERE id = ?", id)
-    row = cursor.fetchone()
-    if row is None:
-        return None
-    names = (column[0] for column in cursor.description)
-    return RunState(database, dict(zip(names, row, strict=True)))
+def _index_of(test: str) -> str:
+    """What stands for a test in an index, where a database has room for about 2 KB."""
+    return test if len(test) <= MAX_INDEXED else sha256(test.encode()).hexdigest()
+
+
+def read_runs(database: Any, ids: Sequence[str], how: str = "") -> dict[str, RunState]:
+    """Those of `ids` that exist, as the database has them now. `how` is what follows in the statement: order, lock."""
+    marks = ", ".join("?" * len(ids))
+    cursor = execute(database, f"SELECT * FROM run WHERE id IN ({marks}) {how}", *ids)
+    rows = cursor.fetchall()
+    names = [column[0] for column in cursor.description]
+    states = (RunState(database, dict(zip(names, row, strict=True))) for row in rows)
+    return {state.row["id"]: state for state in states}

@@ -8,24 +8,26 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, TypeVar
 
 from sentri_events.database import WAL_BYTES, bound_wal, disconnect, trouble
 from sentri_events.errors import SentriEventsError, Unavailable
 from sentri_events.event import Event
 from sentri_events.models import Tables
+from sentri_events.store_lock import Locks
 from sentri_events.store_write import Transaction
 
 T = TypeVar("T")
 MAX_GROUP = 1000
-MAX_WEIGHT = 10_000  # a transaction's events, about: others, in this process or another, wait for its end
+MAX_WEIGHT = 10_000  # of a transaction, about: others, in this process or another, wait for its end
 log = logging.getLogger(__name__)
 
 
 class _Work(NamedTuple):
     verb: Callable[[Transaction], Any]
     weight: int
+    runs: Collection[str]
     future: "asyncio.Future[Any]"
 
 
@@ -56,6 +58,7 @@ class WriteThread:
         self._committed = committed
         self._doubted = doubted
         self._clock = clock
+        self._locks = Locks(self._database)
         self._trouble: str | None = None
         self._committing = False
         self._wal_bound = WAL_BYTES
@@ -63,13 +66,14 @@ class WriteThread:
         self._thread = threading.Thread(target=self._run, name="store-write", daemon=True)
         self._thread.start()
 
-    def submit(self, verb: Callable[[Transaction], T], weight: int) -> "asyncio.Future[T]":
+    def submit(self, verb: Callable[[Transaction], T], weight: int, runs: Collection[str] = ()) -> "asyncio.Future[T]":
         """The verb's result after its commit. The future fails with the verb's own error, or with `Unavailable`.
 
-        `weight` is about how many rows the verb writes; it may be run again in another transaction.
+        `weight` is about how many rows or kilobytes the verb writes, `runs` are the ids of those that it changes (or
+        `store_lock.MAKING`). It may be run again in another transaction.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.put(_Work(verb, weight, future))
+        self._waiting.put(_Work(verb, weight, runs, future))
         return future
 
     def close(self) -> None:
@@ -120,15 +124,19 @@ class WriteThread:
         self._committing = False
         self._database.connect(reuse_if_open=True)
         self._wal_bound = bound_wal(self._database, self._wal_bound)
-        self._database.begin()
-        transaction = Transaction(self._tables, self._clock())
+        states, locked = self._locks.begin({run for work in group for run in work.runs})
+        transaction = Transaction(self._tables, self._clock(), states)
         outcomes = []
-        for verb, _, future in group:
+        for verb, _, runs, future in group:
             try:
+                if not locked.isdisjoint(runs):
+                    raise Unavailable("The store is not available: another session keeps the run locked.")
                 outcomes.append(_Outcome(future, verb(transaction), None))
             except SentriEventsError as refusal:
                 outcomes.append(_Outcome(future, None, refusal))
         transaction.flush()
+        if self._trouble is not None:  # what is full may have room for a crumb: it is well when there is more
+            transaction.probe()
         self._committing = True
         self._database.commit()
         return outcomes, transaction.events

@@ -5,15 +5,17 @@ this transaction reads it: no head outlives its transaction.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from peewee import PostgresqlDatabase
 
 from sentri_events import store_read
 from sentri_events.database import execute, execute_many
 from sentri_events.errors import Conflict, Invalid, NotFound
 from sentri_events.event import Draft, Event, check_id, encode
 from sentri_events.models import Tables
-from sentri_events.store_run import RunState, read_run
+from sentri_events.store_run import RunState, read_runs
 
 EPOCH_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 STEP = 1000  # events that are taken away in one transaction; each may have a megabyte
@@ -36,14 +38,17 @@ class Answer(NamedTuple):
 
 
 class Transaction:
-    """The verbs. `events` are those that the transaction adds: they exist once it is committed."""
+    """The verbs. `events` are those that the transaction adds: they exist once it is committed.
 
-    def __init__(self, tables: Tables, now: int) -> None:
+    `runs` are those that it has locked, as they are; None where there is no such run.
+    """
+
+    def __init__(self, tables: Tables, now: int, runs: Mapping[str, RunState | None]) -> None:
         self.now = now
         self.events: list[Event] = []
         self._tables = tables
         self._database = tables.database
-        self._runs: dict[str, RunState | None] = {}
+        self._runs = dict(runs)
         self._rows: list[tuple[str, int, int, str, str]] = []
 
     def append(
@@ -154,10 +159,12 @@ class Transaction:
         gap = 0 if row is None else self.now - row[0]
         credit = gap if gap > tolerance else 0
         if credit:
+            # A run that another instance has locked is being heard of; to wait for it could be a circle.
+            some = "SELECT id FROM run WHERE status = 'running' FOR UPDATE SKIP LOCKED"
+            which = f"id IN ({some})" if isinstance(self._database, PostgresqlDatabase) else "status = 'running'"
             execute(
                 self._database,
-                "UPDATE run SET heard_at = CASE WHEN heard_at + ? > ? THEN ? ELSE heard_at + ? END "
-                "WHERE status = 'running'",
+                f"UPDATE run SET heard_at = CASE WHEN heard_at + ? > ? THEN ? ELSE heard_at + ? END WHERE {which}",
                 *(credit, self.now, self.now, credit),
             )
         execute(
@@ -198,7 +205,7 @@ class Transaction:
 
     def probe(self) -> None:
         """Take room in the database and give it back: what fails here would fail an event."""
-        name = "probe " + "." * 16384
+        name = f"probe {secrets.token_hex(8)} " + "." * 16384
         execute(self._database, "INSERT INTO counter (name, value) VALUES (?, 0)", name)
         execute(self._database, "DELETE FROM counter WHERE name = ?", name)
 
@@ -227,7 +234,7 @@ class Transaction:
 
     def _run(self, workspace: str, id: str) -> RunState:
         if id not in self._runs:
-            self._runs[id] = read_run(self._database, id)
+            self._runs[id] = read_runs(self._database, [id]).get(id)
         state = self._runs[id]
         if state is None or state.row["workspace"] != workspace:
             raise NotFound

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,24 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -
 
 
 class ServerProcess:
-    """`python -m sentri_events serve` on a free port that stays its own over restarts."""
+    """`python -m sentri_events serve` on a free port that stays its own over restarts.
 
-    def __init__(self, folder: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
+    `program` stands in for `-m sentri_events`, where something must be so before it runs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "sentri_events"),
+    ) -> None:
         self.database = folder / "events.db"
         self.log = folder / "server.log"
         self.port = 0
         self.url = ""
         self._options = options
+        self._program = program
         self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -48,7 +58,8 @@ class ServerProcess:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
-                    *("-m", "sentri_events", "serve", "--port", str(self.port)),
+                    *self._program,
+                    *("serve", "--port", str(self.port)),
                     *("--database", f"sqlite:///{self.database}", *self._options),
                 ],
                 stdout=log,

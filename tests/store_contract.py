@@ -153,11 +153,12 @@ class StoreContract:
         """Caught: a head that outlives its transaction."""
         async with opened(url) as one, opened(url) as two:
             run = await make_run(one)
-            answers = await asyncio.gather(
+            answers = [await store.append(WORKSPACE, run, logs(2)) for _ in range(5) for store in (one, two)]
+            answers += await asyncio.gather(
                 *[store.append(WORKSPACE, run, logs(n % 3 + 1)) for n in range(60) for store in (one, two)]
             )
             taken = sorted(seq for answer in answers for seq in range(span(answer)[0], span(answer)[1] + 1))
-            assert taken == list(range(1, 241)) == await seqs(one, run) == await seqs(two, run)
+            assert taken == list(range(1, 261)) == await seqs(one, run) == await seqs(two, run)
             assert await one.check() == []
 
     async def test_what_is_answered_is_there_after_the_store_is_opened_anew(self, url: str) -> None:
@@ -187,7 +188,9 @@ class StoreContract:
         finally:
             await store.close()
 
-    async def test_a_group_is_bounded(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_group_is_bounded_by_requests_events_and_bytes(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("sentri_events.store_thread.MAX_WEIGHT", 20)
         monkeypatch.setattr("sentri_events.store_thread.MAX_GROUP", 3)
         store = Store(url, Clock())
@@ -196,10 +199,10 @@ class StoreContract:
         try:
             run = await make_run(store)
             with held(store):
-                sizes = (15, 15, 1, 1, 1, 1)
-                tasks = [asyncio.ensure_future(store.append(WORKSPACE, run, logs(size))) for size in sizes]
+                batches = [logs(15), logs(15), *[logs(1)] * 4, logs(1, text="." * 20_000), logs(1)]
+                tasks = [asyncio.ensure_future(store.append(WORKSPACE, run, batch)) for batch in batches]
             await asyncio.gather(*tasks)
-            assert [len(commit) for commit in commits] == [30, 3, 1]
+            assert [len(commit) for commit in commits] == [30, 3, 2, 1]
         finally:
             await store.close()
 
@@ -211,7 +214,7 @@ class StoreContract:
             await store.append(WORKSPACE, run, logs(1), Once("key", "digest"))
             with held(store):
                 work = [
-                    store.append(WORKSPACE, run, logs(2)),
+                    store.append(WORKSPACE, run, logs(2), Once("first", "digest")),
                     store.append(WORKSPACE, "missing", logs(2)),
                     store.append(WORKSPACE, foreign, logs(2)),
                     store.append(WORKSPACE, ended, logs(2)),
@@ -228,6 +231,7 @@ class StoreContract:
                 tasks = [asyncio.ensure_future(outcome(one)) for one in work]
             first, *refused, last = await asyncio.gather(*tasks)
             assert (span(first), span(last)) == ((2, 3), (4, 5))
+            assert await store.answered(run, Once("first", "digest")) == first._replace(replayed=True)
             assert refused == [
                 *(NotFound, NotFound, Conflict, Invalid, Conflict, NotFound, Invalid, Invalid, Conflict, Conflict),
                 NotFound,
@@ -362,7 +366,7 @@ class StoreContract:
     # Keys
 
     async def test_a_key_gives_one_event_and_the_same_answer(self, url: str) -> None:
-        """P7. Caught: a key that is looked up after the end of the run is."""
+        """P7. Caught: a key that is looked up only after the run's end is."""
         async with opened(url) as store:
             run, other = await make_run(store), await make_run(store)
             first = await store.append(WORKSPACE, run, logs(2), Once("key", "digest"))
@@ -586,7 +590,7 @@ class StoreContract:
     # Reading
 
     async def test_a_snapshot_is_of_one_moment(self, url: str) -> None:
-        """The head and what stands in the document agree at any time. Caught: reads outside a transaction."""
+        """The head and what stands in the document agree at any time. Caught: reads without a transaction."""
         async with opened(url) as store:
             run = await make_run(store)
             writing = True
@@ -644,6 +648,14 @@ class StoreContract:
             assert await page(0, max_bytes=3 * size) == [1, 2, 3]
             assert await page(0, max_bytes=3 * size - 1) == [1, 2]
             assert await page(4, max_bytes=1) == [5], "there is no way past an event but to give it"
+
+    async def test_the_heads_of_many_runs_are_those_of_each(self, url: str) -> None:
+        async with opened(url) as store:
+            runs = [await make_run(store) for _ in range(3)]
+            await store.append(WORKSPACE, runs[1], logs(2))
+            expected = {run: await store.head(run) for run in runs[:2]}
+            assert await store.heads([*runs[:2], "missing"]) == expected
+            assert await store.heads([]) == {}
 
     async def test_events_of_another_epoch_are_not_this_runs(self, url: str) -> None:
         """An id that was pruned and used again. Caught: events that are read without a look at the epoch."""
@@ -710,9 +722,10 @@ class StoreContract:
     async def test_a_run_that_was_made_anew_meanwhile_is_not_pruned(self, url: str) -> None:
         async with opened(url) as store:
             run = await make_run(store)
+            await store.append(WORKSPACE, run, some({"type": "update", "run": {"finishedAt": "2020-01-01"}}))
             assert await store._write(lambda tx: tx.prune(run, 1 << 60))
             assert await store._write(lambda tx: tx.prune("missing", 1 << 60))
-            assert (await store.head(run)).head == 0
+            assert await seqs(store, run) == [1]
 
     async def test_an_id_that_is_used_again_is_another_run(self, url: str) -> None:
         async with opened(url) as store:
@@ -819,7 +832,7 @@ class StoreContract:
             assert (span(first), second) == ((1, 1), Conflict)
 
     async def test_an_outage_is_credited_to_running_runs(self, url: str) -> None:
-        """Caught: a credit that reaches into the future; a credit for every instance that comes back."""
+        """Caught: a credit that reaches into the future; a credit for every instance that comes back; none at all."""
         clock = Clock()
         async with opened(url, clock) as store, opened(url, clock) as other:
             await make_run(store, "long silent")
@@ -828,8 +841,9 @@ class StoreContract:
             assert await store.beat(50) == 0, "nobody has ever said that he lives"
             clock.now += 50
             assert await store.beat(50) == 0
+            clock.now += 20
             await make_run(store, "just heard")
-            clock.now += 51
+            clock.now += 31
             assert (await store.beat(50), await other.beat(50)) == (51, 0)
             assert await store.overdue(START + 51) == []
             assert await store.overdue(START + 52) == [(WORKSPACE, "long silent")]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from peewee import BigIntegerField, CompositeKey, Database, IntegerField, Model, TextField
+from peewee import BigIntegerField, CompositeKey, Database, IntegerField, Model, SqliteDatabase, TextField
 
 
 def up(migrator: Any, db: Database) -> None:
@@ -62,7 +62,7 @@ def up(migrator: Any, db: Database) -> None:
 
         class Meta:
             primary_key = CompositeKey("run", "name")
-            without_rowid = True
+            without_rowid = isinstance(db, SqliteDatabase)
 
     class Event(Base):
         run = TextField()
@@ -85,7 +85,7 @@ def up(migrator: Any, db: Database) -> None:
 
         class Meta:
             primary_key = CompositeKey("run", "test")
-            without_rowid = True
+            without_rowid = isinstance(db, SqliteDatabase)
 
     class Key(Base):
         scope = TextField()
@@ -96,7 +96,7 @@ def up(migrator: Any, db: Database) -> None:
 
         class Meta:
             primary_key = CompositeKey("scope", "key")
-            without_rowid = True
+            without_rowid = isinstance(db, SqliteDatabase)
 
     class Fleet(Base):
         id = IntegerField(primary_key=True)
