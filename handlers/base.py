@@ -110,7 +110,7 @@ class BaseHandler(RequestHandler):
             return default
         if not text.isascii() or not text.isdigit():
             raise BadRequest(f"{name} must be a whole number, not {text[:64]!r}.")
-        return min(int(text[:18]), most)
+        return min(int(text.lstrip("0")[:18] or "0"), most)
 
     def flag(self, name: str, default: bool = False) -> bool:
         """A yes or no of the query. Raises `BadRequest`."""

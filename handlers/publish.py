@@ -12,8 +12,9 @@ class PublishHandler(BaseHandler):
     async def post(self, run: str) -> None:
         """201 with the numbers after the commit; 202 if nothing was stored."""
         self.check_run(run)
-        once = self.once()
+        once = None
         try:
+            once = self.once()
             volatile = self.flag("volatile")
             judged = self.hub.drafts(read_payloads(self.body, self.content_type), volatile)
         except SentriEventsError as refusal:

@@ -30,9 +30,10 @@ class RunsHandler(BaseHandler):
 
     async def post(self) -> None:
         """Make a run; 201 with its document."""
-        once = self.once()
+        once = None
         scope = f"runs/{self.workspace}"
         try:
+            once = self.once()
             id, project, fields = _read_run(self.body)
             answer = await self.hub.create_run(self.workspace, project, fields, id=id, once=once, make_project=True)
         except (BadRequest, Invalid):

@@ -83,6 +83,21 @@ class Socket:
             return False
         return self._unsent is None
 
+    def begin(self, head: bytes, beginning: bytes) -> None:
+        """Send the first bytes. `beginning` may be large, and shared: it is not copied for who cannot take it now."""
+        try:
+            sent = self._socket.sendmsg([head, beginning])
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self.close(f"client left ({error.strerror})")
+            return
+        self._sent += sent
+        if sent < len(head):
+            self._keep(head + beginning, sent)
+        else:
+            self._keep(beginning, sent - len(head))
+
     def write(self, data: bytes) -> bool:
         """Send; keep what the socket does not take now, and say False."""
         try:
@@ -93,6 +108,9 @@ class Socket:
             self.close(f"client left ({error.strerror})")
             return False
         self._sent += sent
+        return self._keep(data, sent)
+
+    def _keep(self, data: bytes, sent: int) -> bool:
         if sent == len(data):
             return True
         self._unsent = memoryview(data)[sent:]
@@ -216,6 +234,10 @@ class TlsSocket(Socket):
     def __init__(self, stream: SSLIOStream, streams: Streams, client: Client, chunked: bool, heartbeat: bytes) -> None:
         self._stream = stream
         super().__init__(stream.socket, streams, client, chunked, heartbeat)
+
+    def begin(self, head: bytes, beginning: bytes) -> None:
+        """The first bytes, encrypted for this client alone."""
+        self.write(head + beginning)
 
     def write(self, data: bytes) -> bool:
         """Hand it to the IOStream."""

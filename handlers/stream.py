@@ -60,6 +60,8 @@ class StreamHandler(BaseHandler):
         )
         if viewer is None:
             self.clear_header("Content-Type")
+            self.set_header("Cache-Control", "no-cache")
+            self.set_header("Vary", "Accept")
             self.set_status(204)
             self.finish()
 
@@ -83,13 +85,7 @@ class StreamHandler(BaseHandler):
 
         With `bare`, a stream that begins without a snapshot begins with its position.
         """
-        blocks: list[tuple[str, bytes, str | None]] = []
-        id = write_position(opening.place.epoch, opening.cursor)
-        if opening.reset is not None:
-            blocks.append(("reset", encode({"type": "reset", "reason": opening.reset}), None))
-        if opening.snapshot is not None:
-            blocks.append(("snapshot", b'{"type":"snapshot","run":%b}' % opening.snapshot.document, id))
-        beginning = dialect.opening(RETRY, blocks, id if bare and not blocks else None)
+        beginning = _beginning(opening, dialect, bare)
         self.stream_headers()
         if dialect.chunked:
             self.set_header("Transfer-Encoding", "chunked")
@@ -99,7 +95,7 @@ class StreamHandler(BaseHandler):
             raise Finish  # the client has left in the meantime
         stream = self.detach()
         sink = open_socket(stream, self.streams, client, dialect.chunked, dialect.heartbeat())
-        sink.write(b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (head, beginning))
+        sink.begin(b"HTTP/1.1 200 OK\r\n%b\r\n" % head, beginning)
         return sink
 
     async def _page(self, run: str) -> None:
@@ -166,3 +162,19 @@ class StreamHandler(BaseHandler):
         if not types or not all(EVENT_TYPE.fullmatch(name) for name in types):
             raise BadRequest("types must be event types, separated by commas.")
         return types
+
+
+def _beginning(opening: Opening, dialect: StreamDialect, bare: bool) -> bytes:
+    """What a stream begins with. A snapshot is large: all who begin with the same one share the bytes."""
+    id = write_position(opening.place.epoch, opening.cursor)
+    if opening.snapshot is None:
+        return dialect.opening(RETRY, [], id if bare else None)
+    asked = (dialect, opening.reset)
+    made = opening.snapshot.begun.get(asked)
+    if made is None:
+        blocks: list[tuple[str, bytes, str | None]] = []
+        if opening.reset is not None:
+            blocks.append(("reset", encode({"type": "reset", "reason": opening.reset}), None))
+        blocks.append(("snapshot", b'{"type":"snapshot","run":%b}' % opening.snapshot.document, id))
+        made = opening.snapshot.begun[asked] = dialect.opening(RETRY, blocks)
+    return made

@@ -64,9 +64,12 @@ class Channel:
         self._cycle: Iterator[None] | None = None
         self._cycle_began = 0.0
         self._volatile_cycled = 0
+        self._volatile_written = 0
         self._room: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._mending = False
+        self._looking = False
+        self._look_again = False
 
     def begin(self, place: Head) -> None:
         """Take the head that the store has now. What was delivered since the subscription is compared with it."""
@@ -78,6 +81,9 @@ class Channel:
     def note(self, place: Head) -> None:
         """Somebody has just read where the run stands: that may be more than was delivered."""
         self._known = max(self._known, place.head)
+        if place.floor > self.head:  # what did not come was trimmed away, and no event says so
+            self.ended = place.ended and place.floor == place.head
+            self._jump(place.floor)
         self._mend()
 
     def close(self) -> None:
@@ -126,7 +132,10 @@ class Channel:
 
     def look(self) -> None:
         """Anything may have passed by: ask the store where the run stands."""
-        self._own(self._look())
+        self._look_again = True
+        if not self._looking:
+            self._looking = True
+            self._own(self._look())
 
     async def room(self) -> None:
         """Wait while more than a bound is undelivered: a publisher must not run ahead of the viewers for long."""
@@ -147,7 +156,7 @@ class Channel:
         self._undelivered += len(event.json)
 
     def _take_volatile(self, event: Event) -> None:
-        if not self.viewers:
+        if not self.viewers or self.ended:  # nothing follows `done`
             return
         self.volatile_seen += 1
         self._latest.pop(event.type, None)
@@ -181,6 +190,7 @@ class Channel:
                 elif events[0].seq > self.head + 1:
                     self._jump(events[0].seq - 1)
                 self.deliver(events)
+                await self.room()
         finally:
             self._mending = False
 
@@ -196,9 +206,13 @@ class Channel:
 
     async def _look(self) -> None:
         try:
-            self.compare(await self._patiently(lambda: self._store.head(self.run)))
+            while self._look_again:
+                self._look_again = False
+                self.compare(await self._patiently(lambda: self._store.head(self.run)))
         except NotFound:
             self.compare(None)
+        finally:
+            self._looking = False
 
     # What goes out
 
@@ -249,11 +263,17 @@ class Channel:
                     self._finish(viewer)
                 if next(written) % SLICE == 0:
                     yield
+        self._volatile_written = self._volatile_cycled
 
     def _write(self, viewer: Viewer, cut: Sequence[Piece], heard: int) -> bool:
         for upto, volatile, data in cut:
             heard += volatile
-            taken = data is None or viewer.sink.write(data)
+            try:
+                taken = data is None or viewer.sink.write(data)
+            except Exception:  # of one sink: the others must not suffer
+                log.exception("Run %s: a viewer is let go.", self.run)
+                viewer.leave()
+                return False
             if upto:
                 viewer.cursor = upto
             if not taken:
@@ -289,7 +309,7 @@ class Channel:
         if viewer.live:
             viewer.live = False
             del viewer.lane.live[viewer]
-            viewer.heard = self._volatile_cycled if heard is None else heard
+            viewer.heard = self._volatile_written if heard is None else heard
 
     def advance(self, viewer: Viewer) -> None:
         """Give the viewer what it lacks, as far as its sink takes it; at the head it becomes live."""
@@ -347,6 +367,7 @@ class Channel:
     def _end_all(self) -> None:
         """The run is no more, or is another: viewers come back and are told so."""
         self._gone(self)
+        self.ended = True  # who is behind ends when its socket takes more
         waiting = [viewer for viewers in self._reading.values() for viewer in viewers]
         for viewer in [*waiting, *(viewer for lane in self.lanes.values() for viewer in lane.live)]:
             if viewer.channel is self:
@@ -362,10 +383,14 @@ class Channel:
         self._own(self._read_page(viewer.cursor))
 
     async def _read_page(self, cursor: int) -> None:
+        page = None
         try:
             page = await self._patiently(lambda: self._store.after(self.run, self._epoch, cursor))
         finally:
             viewers = [viewer for viewer in self._reading.pop(cursor) if viewer.channel is self]
+            if page is None:  # they come back with their position
+                for viewer in viewers:
+                    self._finish(viewer)
         if page and page[0].seq == cursor + 1:
             self._recent.keep(page)
             for viewer in viewers:

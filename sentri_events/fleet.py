@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from types import FrameType
+from contextlib import suppress
 
 SHORT_LIFE = 1.0  # seconds: a child that lives less is not replaced at once
 PAUSE = 1.0
@@ -38,6 +38,8 @@ class Fleet:
             os.close(write)
             if self._all_ready(read):
                 ready()
+            elif not self._stopping:  # what one of them cannot start with, the next cannot either
+                self._stop()
             return self._watch()
         finally:
             os.close(read)
@@ -75,10 +77,7 @@ class Fleet:
     def _watch(self) -> int:
         worst = 0
         while self._born:
-            try:
-                child, state = os.wait()
-            except InterruptedError:
-                continue
+            child, state = os.wait()
             if child not in self._born:  # a helper that was started beside the servers
                 continue
             age = time.monotonic() - self._born.pop(child)
@@ -93,10 +92,11 @@ class Fleet:
                 self._fork(None)
         return worst
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _stop(self, *signal_given: object) -> None:
         self._stopping = True
         for child in self._born:
-            os.kill(child, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it was waited for in this very moment
+                os.kill(child, signal.SIGTERM)
 
 
 def _say_ready(pipe: int | None) -> None:

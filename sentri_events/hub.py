@@ -92,12 +92,6 @@ class Hub:
         await self.store.close()  # what it commits last is still to be told to the others
         await self.backend.close()
 
-    async def settle(self) -> None:
-        """Wait until what was accepted so far is stored, and its publishers have had their turn to be answered."""
-        await self.store.trouble()
-        for _ in range(3):
-            await asyncio.sleep(0)
-
     @property
     def viewers(self) -> int:
         """How many follow here."""
@@ -232,6 +226,9 @@ class Hub:
                 self._buckets[viewer.bucket][viewer] = None
                 if sink.start(viewer):
                     channel.advance(viewer)
+                if self.stopping:  # it came over a connection that was open: it is sent away like the others
+                    viewer.leave()
+                    sink.finish()
                 return viewer
 
     async def events(self, workspace: str, run: str, position: Position | None = None) -> AsyncGenerator[Event, None]:
@@ -261,7 +258,7 @@ class Hub:
         reason = None if position is None else position.objection(place)
         if reason is not None:  # the store may be ahead of this process, or have trimmed
             place = await self.store.head(channel.run)
-            channel.note(place)
+            channel.compare(place)
             reason = position.objection(place) if position is not None else None
         if position is not None and reason is None:
             ended_there = place.ended and position.seq == place.head
@@ -269,8 +266,9 @@ class Hub:
         if position is None and not snapshot:
             return Opening(place, place.head - place.ended, None, None)
         taken = await channel.snapshot(logs, meta)
-        channel.note(taken.head)
-        return Opening(taken.head, taken.head.head - taken.head.ended, reason, taken)
+        channel.compare(taken.head)
+        place = taken.head
+        return Opening(place, max(place.head - place.ended, place.floor), reason, taken)
 
     @asynccontextmanager
     async def _joined(self, workspace: str, run: str) -> AsyncIterator[Channel]:
@@ -393,7 +391,7 @@ class Hub:
             for channel in list(self._channels.values()):
                 channel.tidy()
                 if channel.unused:
-                    self._own(self._close(channel))
+                    self._gone(channel)  # at once: whoever comes before it is closed gets another one
             self._gates = {run: gate for run, gate in self._gates.items() if run in self._channels or gate.locked()}
 
     def _own(self, work: Coroutine[None, None, None]) -> None:

@@ -58,11 +58,11 @@ class Outcome:
             expected = getattr(report, "wasxfail", None)  # the reason of an xfail, "" where it has none
             if expected is not None:
                 self.status = "xfailed" if report.outcome == "skipped" else "xpassed"
-                self.reason = expected.removeprefix("reason: ")
+                self.reason = str(expected).removeprefix("reason: ")
             else:
                 self.status = report.outcome
                 if isinstance(report.longrepr, tuple):
-                    self.reason = report.longrepr[2].removeprefix("Skipped: ")
+                    self.reason = str(report.longrepr[-1]).removeprefix("Skipped: ")
 
     def result(self) -> dict[str, Any]:
         """The payload of its `result` event (protocol, section 3)."""

@@ -53,7 +53,7 @@ class Reporter:
         self.session = False  # a session that runs tests, not --fixtures or --cache-show
         self.troubles: list[str] = []
         self.planned = 0
-        self.at = ""  # when what is being published happened
+        self.at = 0.0  # when what is being published happened
         self.statuses: dict[str, str] = {}
         self.open: dict[tuple[str | None, str], Outcome] = {}
         self.error = ""  # why pytest itself gave up
@@ -122,24 +122,22 @@ class Reporter:
         if not self.wake.is_set():
             self.wake.set()
 
-    # Publishing: in the thread, and after its end
+    # Publishing, in the thread
 
     def _publish(self) -> None:
-        while not self.over.is_set():
+        over = False
+        while not over:
             self.wake.wait()
-            self.over.wait(PAUSE)
+            over = self.over.wait(PAUSE)
             self.wake.clear()
-            self._take()
-
-    def _take(self) -> None:
-        while self.heard:
-            at, take, what = self.heard.popleft()
-            self.at = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            take(what)
+            while self.heard:
+                self.at, take, what = self.heard.popleft()
+                take(what)
 
     def _emit(self, type: str, payload: Mapping[str, Any]) -> None:
         assert self.run is not None
-        self.run.emit(type, {"_at": self.at, **payload})
+        at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.run.emit(type, {"_at": at, **payload})
 
     def _collected(self, report: pytest.CollectReport) -> None:
         """A module that cannot be collected, or skips itself, is a result, as it is in pytest's JUnit XML."""
@@ -205,7 +203,7 @@ class Reporter:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         # The answer may be a moment behind a short run; from a server that is known to be away none is waited for.
-        if self.run is not None and self.run.wait_id(0.0 if self.troubles else 1.0):
+        if self.run is not None and self.run.wait_id(0.0 if self.troubles else 0.5):
             terminalreporter.write_line(f"sentri-events: run {self.run.id}, {self.run.link}")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -220,20 +218,8 @@ class Reporter:
     def _finish(self, session: pytest.Session) -> None:
         self._start([])  # refused arguments, or xdist without a single worker: nothing was collected
         assert self.run is not None
-        self.over.set()
-        self.wake.set()
-        self.thread.join()
-        self._take()
-        for key in list(self.open):
-            self._end(key)
-        counts = {"passed": 0, "failed": 0, "skipped": 0, "total": max(self.planned, len(self.statuses))}
-        for status in self.statuses.values():
-            counts[COUNTED[status]] += 1
-        status, error = self._ending(session, counts["failed"])
-        fields: dict[str, Any] = {"error": shortened(error)} if error else {}
-        self.run.done(status, **counts, exitStatus=int(session.exitstatus), **fields)
         try:
-            whole = self.run.close()
+            whole = self._end_run(self.run, session)
         except KeyboardInterrupt:  # whoever presses it again wants out, not a traceback
             whole = False
         if whole:
@@ -248,6 +234,21 @@ class Reporter:
             sys.stderr.write(sentence + "\n")
         else:
             terminal.write_line(sentence, yellow=True)
+
+    def _end_run(self, run: publisher.Run, session: pytest.Session) -> bool:
+        """Publish what is left, and `done`. True if all of the run was published."""
+        self.over.set()
+        self.wake.set()
+        self.thread.join()
+        for key in list(self.open):
+            self._end(key)
+        counts = {"passed": 0, "failed": 0, "skipped": 0, "total": max(self.planned, len(self.statuses))}
+        for status in self.statuses.values():
+            counts[COUNTED[status]] += 1
+        status, error = self._ending(session, counts["failed"])
+        fields: dict[str, Any] = {"error": shortened(error)} if error else {}
+        run.done(status, **counts, exitStatus=int(session.exitstatus), **fields)
+        return run.close()
 
     def _ending(self, session: pytest.Session, failed: int) -> tuple[str, str]:
         """The run's final status, and why it ended before its time."""

@@ -1,5 +1,6 @@
 """What of a run's past is at hand, so that a storm of returning viewers asks the store for each page once."""
 
+from sentri_events.dialect import PIECE_BYTES
 from sentri_events.event import Event
 
 NEWEST_BYTES = 256 << 10
@@ -36,8 +37,16 @@ class Recent:
         self._pages.clear()
 
     def after(self, cursor: int) -> list[Event] | None:
-        """Events from `cursor + 1` on, or None if that one is not at hand."""
+        """As many events from `cursor + 1` on as make a piece, or None if that one is not at hand."""
         for page in (self._newest, *self._pages):
             if page and page[0].seq <= cursor + 1 <= page[-1].seq:
-                return page[cursor + 1 - page[0].seq :]
+                return _piece(page, cursor + 1 - page[0].seq)
         return None
+
+
+def _piece(page: list[Event], begin: int) -> list[Event]:
+    end, size = begin + 1, len(page[begin].json)
+    while end < len(page) and size + len(page[end].json) <= PIECE_BYTES:
+        size += len(page[end].json)
+        end += 1
+    return page[begin:end]

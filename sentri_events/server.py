@@ -140,7 +140,7 @@ async def _serve(
         server.stop()
         hub.end_followers()
         await streams.drained(settings.grace)
-        await server.close_all_connections()
+    await server.close_all_connections()  # by now the store has answered whoever waited for it
     return 0
 
 

@@ -9,7 +9,7 @@ from sentri_events.event import Event
 if TYPE_CHECKING:
     from sentri_events.channel import Channel
 
-SHARED_CUTS = 4
+SHARED_CUTS = 32
 
 
 class Sink(Protocol):
