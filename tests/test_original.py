@@ -102,6 +102,7 @@ async def test_both_ways(redis: RedisServer, original: Path) -> None:
         ]
         assert {(event.run, event.epoch, event.seq) for event in ear.events} == {("RUN-1", "", 0)}
 
+        await until(lambda: len(theirs.seen) == 3, "and so do theirs")
         theirs.seen.clear()
         backend.publish(an_event("RUN-1", 7, "ours"))
         backend.publish(an_event("RUN-1", 8, "x" * 100_000))
