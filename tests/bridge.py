@@ -126,7 +126,7 @@ def numbers(events: list[Event]) -> list[int]:
 
 async def until(condition: Callable[[], object], what: str) -> None:
     """Wait for a condition, a bounded time."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while not condition():  # noqa: ASYNC110  what is waited for has no event of its own
             await asyncio.sleep(0.002)
     assert condition(), what
