@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sentri_events.errors import BadRequest, Invalid
-from sentri_events.event import Event, encode, iso, read_json, read_time
+from sentri_events.event import MAX_DEPTH, Event, check_depth, encode, iso, read_json, read_time
 from sentri_events.settings import EVENT_TYPE
 
 SIGNED = 200
@@ -61,6 +61,8 @@ def from_message(run: str, message: bytes) -> Event | Hint:
     kind, seq, epoch = payload.get("type"), payload.get("_seq"), payload.get("_epoch")
     if not isinstance(kind, str) or not EVENT_TYPE.fullmatch(kind):
         raise Invalid("It has no valid type.")
+    if message.count(b"{") + message.count(b"[") > MAX_DEPTH:
+        check_depth(payload, "It")
     if seq is None:
         return Event(run, "", 0, time.time_ns() // 1_000_000, kind, _own_keys(payload))
     if type(seq) is not int or seq < 1 or not isinstance(epoch, str) or not EPOCH.fullmatch(epoch):

@@ -17,6 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from sentri_events.backends.outbox import Outbox
+from sentri_events.backends.redis_servers import disconnect
 from sentri_events.backends.redis_speaker import Speaker, command
 from sentri_events.backends.redis_url import CONNECT
 from sentri_events.backends.trouble import Trouble
@@ -147,7 +148,7 @@ class Line:
 
     async def _open(self, stack: AsyncExitStack) -> AbstractConnection:
         connection = await self._find()
-        stack.push_async_callback(connection.disconnect, nowait=True)
+        stack.push_async_callback(disconnect, connection)
         return connection
 
     async def _listen(self, listener: AbstractConnection) -> None:

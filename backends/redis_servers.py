@@ -16,9 +16,16 @@ async def connect(address: Address, node: Node) -> AbstractConnection:
     try:
         await connection.connect()  # type: ignore[no-untyped-call]
     except BaseException:
-        await connection.disconnect(nowait=True)
+        await disconnect(connection)
         raise
     return connection
+
+
+async def disconnect(connection: AbstractConnection) -> None:
+    """At once, whatever the server does: redis-py would wait until it has taken what was still to be sent."""
+    if connection._writer is not None:
+        connection._writer.transport.abort()
+    await connection.disconnect()
 
 
 async def connect_to_primary(address: Address) -> AbstractConnection:
@@ -71,4 +78,4 @@ async def _ask(address: Address, node: Node, question: tuple[str, ...], sentinel
         await connection.send_command(*question, check_health=False)
         return node, await connection.read_response()
     finally:
-        await connection.disconnect(nowait=True)
+        await disconnect(connection)

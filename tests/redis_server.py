@@ -10,7 +10,6 @@ from typing import Any
 
 from redis.asyncio import Redis as Client
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
-from redis.exceptions import RedisError
 
 from tests.chaos import parts
 from tests.chaos.parts import free_port, until
@@ -129,7 +128,7 @@ async def cluster(folder: Path, primaries: int = 3, replicas: int = 0) -> AsyncI
         for node in nodes[primaries:]:
             await until(lambda node=node: _is_linked(node), f"{node.name} has its primary's data")  # type: ignore[misc]
         for node in nodes:
-            await until(lambda node=node: _serves(node), f"{node.name} serves")  # type: ignore[misc]
+            await until(lambda node=node: _serves(node, replicas), f"{node.name} serves")  # type: ignore[misc]
         yield nodes
 
 
@@ -137,8 +136,9 @@ async def _knows(node: RedisServer, number: int) -> bool:
     return f"cluster_known_nodes:{number}\r\n".encode() in await node.say("CLUSTER", "INFO")
 
 
-async def _serves(node: RedisServer) -> bool:
-    try:
-        return b"cluster_state:ok" in await node.say("CLUSTER", "INFO")
-    except RedisError:
-        return False
+async def _serves(node: RedisServer, replicas: int) -> bool:
+    """It thinks that all is well, and knows who is whose replica: or else it would not vote for one."""
+    shards = await node.say("CLUSTER", "SLOTS")
+    return (
+        b"cluster_state:ok" in await node.say("CLUSTER", "INFO") and sum(map(len, shards)) == 3 * len(shards) + replicas
+    )

@@ -84,6 +84,7 @@ async def test_two_instances_have_two_names(redis: RedisServer) -> None:
 
 
 PLACE = f'"_origin":"inst_1_abcdef","_epoch":"{EPOCH}","_seq":5,"_at":"2027-01-15T08:00:00.123Z"'
+DEEP = "[" * 63 + "1" + "]" * 63  # with the object around them as deep as an event may be
 TAKEN: dict[str, Any] = {
     # As the original says it: no number, its origin last.
     '{"type":"log","message":"a b","_origin":"inst_1_abcdef"}': ("log", "", 0, '{"type":"log","message":"a b"}'),
@@ -96,6 +97,7 @@ TAKEN: dict[str, Any] = {
         '{"type":"log","message":"x","in":{"_kept":1}}',
     ),
     '{"type":"log","_epoch":"e4o5p6","_at":"2027-01-15T08:00:00.123Z"}': ("log", "", 0, '{"type":"log"}'),
+    '{"type":"log","a":' + DEEP + "}": ("log", "", 0, '{"type":"log","a":' + DEEP + "}"),
     '{"type":"done","status":"failed"}': ("done", "", 0, '{"type":"done","status":"failed"}'),
     '{"type":"log",' + PLACE + "}": ("log", EPOCH, 5, '{"type":"log"}'),
     "{" + PLACE + ',"type":"log"}': ("log", EPOCH, 5, '{"type":"log"}'),
@@ -103,7 +105,7 @@ TAKEN: dict[str, Any] = {
 REFUSED = [
     *("", "no JSON", "[]", "3", "null", '"text"', '[{"type":"log"}]', '{"type":"log"', "{}", '{"message":"no type"}'),
     *('{"type":5}', '{"type":""}', '{"type":"a\\nid: 1"}', '{"type":"' + "x" * 65 + '"}', '{"type":"log","a":NaN}'),
-    '{"type":"log","a":' + "[" * 5000 + "]" * 5000 + "}",
+    *('{"type":"log","a":' + "[" * depth + "]" * depth + "}" for depth in (64, 5000)),
     *(
         '{"type":"log",' + PLACE.replace(*change) + "}"
         for change in [('"_seq":5', '"_seq":"5"'), (":5", ":0"), (":5", ":-5")]

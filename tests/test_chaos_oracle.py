@@ -154,9 +154,8 @@ def watched(*seen: tuple[float, float], began: float = 0.0, steady: bool = True)
 def test_the_level_is_where_the_last_late_event_was_seen() -> None:
     record = watched((9, 9.1), (11, 14), (12.5, 14.5), (15, 15.1), (21, 21.1))
     record.disturbances += [Disturbance("a", 10, 12), Disturbance("b", 20, 20)]
-    first, second = levels(record)
-    assert (first.after, first.latest) == (2.5, 3)
-    assert (second.after, second.latest) == (0, 0)
+    record.breaks += [9, 10.5, 13, 20]
+    assert levels(record) == [("a", 2.5, 3, 2), ("b", 0, 0, 1)]
 
 
 def test_lateness_before_a_fault_is_not_its_own_but_what_it_holds_up_is() -> None:
@@ -169,7 +168,7 @@ def test_lateness_before_a_fault_is_not_its_own_but_what_it_holds_up_is() -> Non
 def test_no_level_is_told_of_faults_that_overlap() -> None:
     record = watched((1, 1.1), (10.5, 13), (11, 13))
     record.disturbances += [Disturbance("a", 10, 11), Disturbance("b", 12, 12), Disturbance("c", 20, 21)]
-    assert [level.after for level in levels(record)] == [None, None, 0]
+    assert [level.kind for level in levels(record)] == ["c"]
 
 
 @pytest.mark.parametrize(("began", "steady"), [(0.0, False), (11.5, True)], ids=["cut at random", "came later"])
@@ -187,7 +186,7 @@ def test_the_table_has_a_row_for_each_kind_and_a_sentence_for_each_finding() -> 
     words = list(table(found, record))
     assert words[1].split() == ["1,234", "1,235", "5,678", "1", "2", "3"]
     rows = [line.split() for line in words if line[:2] in ("a ", "b ", "c ")]
-    assert rows[0] == ["a", "2", "0.0", "0.0", "<", "0.5", "s"]
-    assert rows[1] == ["b", "2", "2.0", "2.0", "3.0", "s"]
-    assert rows[2] == ["c", "1", "-", "-", "-"]
+    assert rows[0] == ["a", "2", "2", "0.0", "0.0", "<", "0.5", "s", "0"]
+    assert rows[1] == ["b", "2", "1", "2.0", "2.0", "3.0", "s", "0"]
+    assert rows[2] == ["c", "1", "0", "-", "-", "-", "-"]
     assert words[-2:] == ["- This should not be.", "NOT SOUND"]

@@ -11,6 +11,8 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +307,7 @@ SLOW = """
     @pytest.mark.parametrize("number", range(200))
     def test_slow(number):
         time.sleep(0.1)
+        assert number, "the first one fails"
 """
 
 
@@ -325,12 +328,34 @@ def test_results_come_while_the_tests_run_and_ctrl_c_aborts(server: ServerProces
     run = the_run(server)
     assert run["status"] == "aborted"
     assert run["total"] == 200
-    assert 0 < run["passed"] == len(run["results"]) < 200
+    assert run["failed"] == 1
+    assert 1 <= run["failed"] + run["passed"] == len(run["results"]) < 200
     assert the_events(server)[-1]["exitStatus"] == 2
     assert run["id"] in output
     suite = ElementTree.parse(project.root / "report.xml").getroot().find("testsuite")
     assert suite is not None
     assert int(suite.attrib["tests"]) == len(run["results"])
+
+
+def test_what_a_test_said_before_ctrl_c_hit_its_teardown_counts(server: ServerProcess, project: Project) -> None:
+    project.write(
+        "test_interrupted.py",
+        """
+        import pytest
+
+        @pytest.fixture
+        def interrupted():
+            yield
+            raise KeyboardInterrupt
+
+        def test_passes(interrupted): pass
+        """,
+    )
+    code, _ = project.pytest("--sentri-url", server.url, "--junitxml=report.xml")
+    assert code == 2
+    run = the_run(server)
+    assert (run["status"], statuses(run)) == ("aborted", {"test_passes": "passed"})
+    assert_agrees(run, project.root / "report.xml")
 
 
 def test_xdist_publishes_one_run(server: ServerProcess, project: Project) -> None:
@@ -381,7 +406,7 @@ def test_xdist_worker_that_crashes(server: ServerProcess, project: Project) -> N
     code, _ = project.pytest("--sentri-url", server.url, "-n", "1", "--junitxml=report.xml")
     assert code == 1
     run = the_run(server)
-    assert statuses(run) == {"test_crash": "error", "test_fine": "passed"}
+    assert list(statuses(run).items()) == [("test_crash", "error"), ("test_fine", "passed")]  # each as it ends
     assert_agrees(run, project.root / "report.xml")
     assert "crashed while running" in next(result["error"] for result in run["results"] if "error" in result)
 
@@ -496,10 +521,13 @@ def test_reruns(server: ServerProcess, project: Project, with_teardowns: bool) -
     project.write(
         "test_flaky.py",
         """
+        import pathlib, time
+
         tries = []
         def test_flaky():
             tries.append(1)
             print("try", len(tries))
+            pathlib.Path(f"try{len(tries)}").write_text(str(time.time()))
             assert len(tries) > 2
         """,
     )
@@ -527,6 +555,7 @@ def test_reruns(server: ServerProcess, project: Project, with_teardowns: bool) -
     assert statuses(run) == {"test_flaky": "passed"}
     assert_agrees(run, project.root / "report.xml")
     assert "error" not in run["results"][0]
+    assert run["results"][0]["startedAt"] >= float((project.root / "try2").read_text()) * 1000 - 1  # the last attempt's
     events = the_events(server)
     told = [event["message"] for event in events if event["type"] == "log" and "section" in event]
     assert told == ["try 1", "try 2", "try 3"]
@@ -535,7 +564,8 @@ def test_reruns(server: ServerProcess, project: Project, with_teardowns: bool) -
     assert all(message.startswith("rerun: test_flaky\n") and "assert len(tries) > 2" in message for message in again)
 
 
-def test_subtests_belong_to_their_test(server: ServerProcess, project: Project) -> None:
+@pytest.mark.parametrize("more", [(), ("-p", "no:terminal")], ids=["terminal", "no terminal"])
+def test_subtests_belong_to_their_test(server: ServerProcess, project: Project, more: tuple[str, ...]) -> None:
     project.write(
         "test_sub.py",
         """
@@ -552,10 +582,11 @@ def test_subtests_belong_to_their_test(server: ServerProcess, project: Project) 
             with subtests.test(): pytest.skip("only a part")
         """,
     )
-    project.pytest("--sentri-url", server.url)
+    project.pytest("--sentri-url", server.url, *more)
     run = the_run(server)
     assert statuses(run) == {"test_sub": "failed", "test_sub_skip": "passed"}
     assert "two is wrong" in run["results"][0]["error"]
+    assert "reason" not in run["results"][1]
     assert len([event for event in the_events(server) if event.get("message") == "same words"]) == 4
 
 
@@ -712,12 +743,53 @@ def test_a_server_that_is_killed_and_comes_back(server: ServerProcess, project: 
     run = the_run(server)
     assert run["status"] == "completed"
     assert_agrees(run, project.root / "report.xml")
-    events = the_events(server)
+    history = server.history(run["id"])
+    times = [datetime.fromisoformat(each["at"]) for each in history if each["event"]["type"] == "result"]
+    assert min(later - sooner for sooner, later in pairwise(times)) > timedelta(milliseconds=15), "when it happened"
+    events = [each["event"] for each in history]
     results = [event["result"]["testId"] for event in events if event["type"] == "result"]
     assert results == [f"test_many.py::test_many[{number}]" for number in range(60)]
     assert [event["message"] for event in events if event["type"] == "log"] == [
         f"says {number}" for number in range(60)
     ]
+
+
+GUARDS = {
+    "sockets": """
+        class Guarded(socket.socket):
+            def __new__(cls, *arguments, **named):
+                raise RuntimeError("A test tried to use socket.socket.")
+        monkeypatch.setattr(socket, "socket", Guarded)
+    """,
+    "http": """
+        def recorded(*arguments, **named):
+            raise LookupError("There is no such request in the cassette.")
+        monkeypatch.setattr(http.client, "HTTPConnection", recorded)
+    """,
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_tests_that_forbid_or_record_the_network(server: ServerProcess, project: Project, guard: str) -> None:
+    """As pytest-socket and vcrpy do while a test runs: it is published all the same, and they never hear of us."""
+    project.write(
+        "test_guarded.py",
+        """
+        import http.client, socket, time
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def guard(monkeypatch):
+"""
+        + textwrap.indent(textwrap.dedent(GUARDS[guard]), "            ")
+        + """
+        @pytest.mark.parametrize("number", range(10))
+        def test_guarded(number): time.sleep(0.1)
+        """,
+    )
+    code, output = project.pytest("--sentri-url", server.url, "--sentri-strict", "-W", "error")
+    assert code == 0, output
+    assert the_run(server)["passed"] == 10
 
 
 def test_large_collections_are_announced_as_far_as_they_fit(server: ServerProcess, project: Project) -> None:

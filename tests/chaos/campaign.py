@@ -78,7 +78,8 @@ async def _strain(campaign: Campaign, fleet: Fleet, record: Record, chance: Rand
             viewer = Viewer(f"viewer {number}", client, producers, record, chance, client is steady)
             working.append(tasks.create_task(viewer.watch()))
         for number in range(campaign.raw_viewers):
-            raw = RawViewer(f"raw viewer {number}", fleet.rough.port, producers, record, chance)
+            proxy = fleet.rough if number % 2 else fleet.steady
+            raw = RawViewer(f"raw viewer {number}", proxy.port, producers, record, chance, proxy is fleet.steady)
             working.append(tasks.create_task(raw.watch()))
         churn = tasks.create_task(_churn(fleet, campaign.viewers + campaign.raw_viewers, chance))
         await _break(campaign, fleet, record)

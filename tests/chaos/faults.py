@@ -8,9 +8,11 @@ from random import Random
 from signal import Signals
 from typing import NamedTuple
 
+from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
 from tests.chaos.fleet import Fleet, Shape, postgres_url
+from tests.chaos.parts import Part
 from tests.chaos.proxy import Proxy
 
 LEAD_IN = 3.0  # seconds before the first one
@@ -23,11 +25,12 @@ FLOOD, NOISE = 100, b"no event" * 500
 
 
 class Kind(NamedTuple):
-    """A kind of fault: the part that suffers it, and how. It is told a number that picks one of several, and returns
-    how many processes or connections it hit."""
+    """A kind of fault: the part that suffers it, about how long (seconds, with the way back of those who are cut off),
+    and how. It is told a number that picks one of several, and returns how many processes or connections it hit."""
 
     name: str
     part: str
+    lasts: float
     strike: Callable[[Fleet, int], Awaitable[int]]
 
 
@@ -47,15 +50,18 @@ def kinds(shape: Shape) -> list[Kind]:
 
 
 def plan(kinds: Sequence[Kind], seed: int, seconds: float, times: int) -> list[Planned]:
-    """Each kind so many times, in any order, each at a random moment of its own share of the time."""
+    """Each kind so many times, in any order, at random moments; as far as the time allows, one after the other."""
     chance = Random(seed)
     shuffled = [kind for kind in kinds for _ in range(times)]
     chance.shuffle(shuffled)
-    share = (seconds - LEAD_IN) / max(1, len(shuffled))
-    return [
-        Planned(LEAD_IN + share * (number + chance.random() / 2), kind, chance.randrange(1 << 16))
-        for number, kind in enumerate(shuffled)
-    ]
+    lasting = sum(kind.lasts for kind in shuffled)
+    pace = min(1.0, (seconds - LEAD_IN) / max(1.0, lasting))
+    pause = max(0.0, seconds - LEAD_IN - lasting) / max(1, len(shuffled))
+    planned, moment = [], LEAD_IN
+    for kind in shuffled:
+        planned.append(Planned(moment + chance.random() * pause / 2, kind, chance.randrange(1 << 16)))
+        moment += pace * kind.lasts + pause
+    return planned
 
 
 async def _nothing(fleet: Fleet, which: int) -> int:
@@ -79,6 +85,17 @@ async def _terminate_server(fleet: Fleet, which: int) -> int:
     return await _restart_server(fleet, which, Signals.SIGTERM)
 
 
+async def _stop_server(fleet: Fleet, which: int) -> int:
+    return await _stop(fleet.servers[which % len(fleet.servers)])
+
+
+async def _stop(part: Part) -> int:
+    part.send(Signals.SIGSTOP)
+    await asyncio.sleep(STOPPED)
+    part.send(Signals.SIGCONT)
+    return 1
+
+
 async def _kill_redis(fleet: Fleet, which: int) -> int:
     assert fleet.redis is not None
     await fleet.redis.end(Signals.SIGKILL)
@@ -89,10 +106,7 @@ async def _kill_redis(fleet: Fleet, which: int) -> int:
 
 async def _stop_redis(fleet: Fleet, which: int) -> int:
     assert fleet.redis is not None
-    fleet.redis.send(Signals.SIGSTOP)
-    await asyncio.sleep(STOPPED)
-    fleet.redis.send(Signals.SIGCONT)
-    return 1
+    return await _stop(fleet.redis)
 
 
 async def _kill_subscribers(fleet: Fleet, which: int) -> int:
@@ -159,17 +173,28 @@ async def _delay(proxy: Proxy, seconds: float) -> int:
     return len(proxy.links)
 
 
-async def _restart_postgres(fleet: Fleet, which: int) -> int:
+async def _restart_postgres(fleet: Fleet, which: int, number: Signals = Signals.SIGINT) -> int:
     assert fleet.postgres is not None
-    await fleet.postgres.end(Signals.SIGINT)
+    await fleet.postgres.end(number)
     await fleet.postgres.start()
     return 1
 
 
+async def _kill_postgres(fleet: Fleet, which: int) -> int:
+    return await _restart_postgres(fleet, which, Signals.SIGKILL)
+
+
+async def _lock_a_run(fleet: Fleet, which: int) -> int:
+    assert fleet.postgres is not None
+    sql = "SELECT id FROM run WHERE status = 'running' ORDER BY md5(id || %s) LIMIT 1 FOR UPDATE"
+    async with await AsyncConnection.connect(postgres_url(fleet.postgres.port)) as connection:
+        locked = (await connection.execute(sql, [str(which)])).rowcount
+        await asyncio.sleep(HELD)
+    return locked
+
+
 async def _terminate_backends(fleet: Fleet, which: int) -> int:
     assert fleet.postgres is not None
-    from psycopg import AsyncConnection
-
     async with await AsyncConnection.connect(postgres_url(fleet.postgres.port)) as connection:
         cursor = await connection.execute(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
@@ -227,30 +252,33 @@ async def _cut_publishers(fleet: Fleet, which: int) -> int:
     return sum(proxy.cut(1.0) for proxy in fleet.publishing)
 
 
-KILL_SERVER = Kind("server: kill -9", "server", _kill_server)
-CUT_VIEWERS = Kind("viewers: half of them cut", "viewers", _cut_viewers)
-HOLD_VIEWERS = Kind("viewers: black hole for 3 s", "viewers", _hold_viewers)
-CUT_PUBLISHERS = Kind("publishers: connections cut", "publishers", _cut_publishers)
-KILL_A_SUBSCRIBER = Kind("Redis: CLIENT KILL of one subscriber", "redis", _kill_a_subscriber)
+KILL_SERVER = Kind("server: kill -9", "server", 4.0, _kill_server)
+CUT_VIEWERS = Kind("viewers: half of them cut", "viewers", 4.0, _cut_viewers)
+HOLD_VIEWERS = Kind("viewers: black hole for 3 s", "viewers", HELD, _hold_viewers)
+CUT_PUBLISHERS = Kind("publishers: connections cut", "publishers", 0.0, _cut_publishers)
+KILL_A_SUBSCRIBER = Kind("Redis: CLIENT KILL of one subscriber", "redis", 0.0, _kill_a_subscriber)
 KINDS = (
     KILL_SERVER,
-    Kind("server: SIGTERM", "server", _terminate_server),
-    Kind("Redis: kill -9", "redis", _kill_redis),
-    Kind("Redis: SIGSTOP for 5 s", "redis", _stop_redis),
-    Kind("Redis: CLIENT KILL TYPE pubsub", "redis", _kill_subscribers),
-    Kind("Redis: FLUSHALL", "redis", _flush),
-    Kind("Redis: output buffer limit", "redis", _overflow_subscribers),
-    Kind("Redis: connections cut", "redis", _cut_redis),
-    Kind("Redis: black hole for 5 s", "redis", _hold_redis),
-    Kind("Redis: 300 ms late for 3 s", "redis", _delay_redis),
-    Kind("PostgreSQL: restart", "postgres", _restart_postgres),
-    Kind("PostgreSQL: pg_terminate_backend", "postgres", _terminate_backends),
-    Kind("PostgreSQL: connections cut", "postgres", _cut_postgres),
-    Kind("PostgreSQL: black hole for 3 s", "postgres", _hold_postgres),
-    Kind("PostgreSQL: 50 ms late for 3 s", "postgres", _delay_postgres),
-    Kind("SQLite: locked for 3 s", "sqlite", _lock_sqlite),
+    Kind("server: SIGTERM, and start", "server", 4.0, _terminate_server),
+    Kind("server: SIGSTOP for 5 s", "server", STOPPED, _stop_server),
+    Kind("Redis: kill -9", "redis", DOWN, _kill_redis),
+    Kind("Redis: SIGSTOP for 5 s", "redis", STOPPED, _stop_redis),
+    Kind("Redis: CLIENT KILL TYPE pubsub", "redis", 0.0, _kill_subscribers),
+    Kind("Redis: FLUSHALL", "redis", 0.0, _flush),
+    Kind("Redis: output buffer limit", "redis", 0.0, _overflow_subscribers),
+    Kind("Redis: connections cut", "redis", 0.0, _cut_redis),
+    Kind("Redis: black hole for 5 s", "redis", STOPPED, _hold_redis),
+    Kind("Redis: 300 ms late for 3 s", "redis", HELD, _delay_redis),
+    Kind("PostgreSQL: restart", "postgres", 1.0, _restart_postgres),
+    Kind("PostgreSQL: kill -9", "postgres", 1.0, _kill_postgres),
+    Kind("PostgreSQL: pg_terminate_backend", "postgres", 0.0, _terminate_backends),
+    Kind("PostgreSQL: a run locked for 3 s", "postgres", HELD, _lock_a_run),
+    Kind("PostgreSQL: connections cut", "postgres", 0.0, _cut_postgres),
+    Kind("PostgreSQL: black hole for 3 s", "postgres", HELD, _hold_postgres),
+    Kind("PostgreSQL: 50 ms late for 3 s", "postgres", HELD, _delay_postgres),
+    Kind("SQLite: locked for 3 s", "sqlite", HELD, _lock_sqlite),
     CUT_VIEWERS,
     HOLD_VIEWERS,
     CUT_PUBLISHERS,
-    Kind("nothing, to compare with", "nothing", _nothing),
+    Kind("nothing, to compare with", "nothing", DOWN, _nothing),
 )

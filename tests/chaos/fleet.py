@@ -10,6 +10,8 @@ from pathlib import Path
 from random import Random
 from signal import Signals
 
+import psycopg
+
 from tests.chaos.parts import Nginx, Part, Postgres, Redis, Server
 from tests.chaos.proxy import Proxy
 
@@ -71,8 +73,6 @@ class Fleet:
             with closing(sqlite3.connect(f"file:{self.file}?mode=ro", uri=True)) as database:
                 rows = database.execute(QUERY).fetchall()
         else:
-            import psycopg
-
             with psycopg.connect(postgres_url(self.postgres.port)) as connection:
                 rows = connection.execute(QUERY).fetchall()
         runs: dict[str, list[tuple[int, str]]] = {}

@@ -17,16 +17,17 @@ class Lateness(NamedTuple):
 
 
 class Level(NamedTuple):
-    """What became of one fault, in seconds. `after`: from its healing until everyone was level. `latest`: how old an
-    event was when it came, at most. None of them if another fault began before that."""
+    """What became of one fault. `after`: the seconds from its healing until everyone was level. `latest`: how old an
+    event was when it came, at most. `breaks`: steady streams that broke."""
 
     kind: str
-    after: float | None
-    latest: float | None
+    after: float
+    latest: float
+    breaks: int
 
 
 def levels(record: Record) -> list[Level]:
-    """One for each disturbance, in order."""
+    """One for each disturbance that was over, with everyone level, before another one began; in order."""
     late = list(_late(record.posts, record.readings))
     ordered = sorted(record.disturbances, key=lambda disturbance: disturbance.began)
     found = []
@@ -34,13 +35,12 @@ def levels(record: Record) -> list[Level]:
     for disturbance, following in zip(ordered, [*ordered[1:], None], strict=True):
         until = math.inf if following is None else following.began
         hit = [one for one in late if disturbance.began <= one.seen and one.answered < until]
-        level = max((one.seen for one in hit), default=disturbance.healed)
-        if quiet <= disturbance.began and max(level, disturbance.healed) <= until:
+        level = max(disturbance.healed, max((one.seen for one in hit), default=0.0))
+        if quiet <= disturbance.began and level <= until:
             latest = max((one.seen - one.answered for one in hit), default=0.0)
-            found.append(Level(disturbance.kind, max(0.0, level - disturbance.healed), latest))
-        else:
-            found.append(Level(disturbance.kind, None, None))
-        quiet = max(quiet, level, disturbance.healed)
+            breaks = sum(disturbance.began <= broken < until for broken in record.breaks)
+            found.append(Level(disturbance.kind, level - disturbance.healed, latest, breaks))
+        quiet = max(quiet, level)
     return found
 
 

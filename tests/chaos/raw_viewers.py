@@ -12,6 +12,7 @@ from tests.chaos.viewers import next_run
 
 SILENCE = 15.0  # seconds; three heartbeats
 BACK = (0.05, 1.0)  # seconds until it connects again
+DONE = '{"type":"done"'
 AWAY = (429, 502, 503, 504)
 
 
@@ -26,9 +27,12 @@ class Answer(Exception):
 class RawViewer:
     """One of them, through `port`."""
 
-    def __init__(self, name: str, port: int, producers: Producers, record: Record, chance: Random) -> None:
+    def __init__(
+        self, name: str, port: int, producers: Producers, record: Record, chance: Random, steady: bool
+    ) -> None:
         self._name = name
         self._port = port
+        self._steady = steady
         self._producers = producers
         self._record = record
         self._chance = chance
@@ -36,7 +40,7 @@ class RawViewer:
     async def watch(self) -> None:
         """Follow runs until no more are begun."""
         while (run := await next_run(self._producers, self._chance)) is not None:
-            reading = Reading(run.id, self._name, steady=False)
+            reading = Reading(run.id, self._name, self._steady)
             self._record.readings.append(reading)
             try:
                 await self._read(reading, run)
@@ -56,6 +60,8 @@ class RawViewer:
                     async for id, data in self._stream(run.id, last_id, query, patience):
                         last_id = id
                         self._take(reading, id, data)
+                if not reading.sights or not reading.sights[-1].text.startswith(DONE):
+                    raise ConnectionResetError("It ended before the run did.")
             except Answer as answer:
                 if answer.status == 204:
                     reading.ended = True
@@ -63,15 +69,17 @@ class RawViewer:
                 if answer.status not in AWAY:
                     raise
             except (OSError, TimeoutError, asyncio.IncompleteReadError):
-                pass  # it connects again
+                if self._steady:
+                    self._record.breaks.append(asyncio.get_running_loop().time())
             await asyncio.sleep(self._chance.uniform(*BACK))
 
     def _take(self, reading: Reading, id: str, data: str | None) -> None:
         seq = int(id.rpartition(".")[2])
+        now = asyncio.get_running_loop().time()
+        reading.began_at = min(reading.began_at, now)
         if reading.start is None:
             reading.start = seq
         if data is not None:
-            now = asyncio.get_running_loop().time()
             reading.sights.append(Sight(seq, self._record.shared(data), now))
 
     async def _stream(

@@ -56,11 +56,13 @@ class Disturbance(NamedTuple):
 
 @dataclass(slots=True)
 class Record:
-    """All of it. `complaints` are sentences about what should never happen at all."""
+    """All of it. `breaks`: when a steady viewer lost its stream before the run's end. `complaints` are sentences about
+    what should never happen at all."""
 
     posts: list[Post] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     disturbances: list[Disturbance] = field(default_factory=list)
+    breaks: list[float] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     _texts: dict[str, str] = field(default_factory=dict)
 

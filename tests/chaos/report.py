@@ -1,6 +1,7 @@
 """The table that a campaign ends with."""
 
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tests.chaos.level import LATE, Level, levels
@@ -18,11 +19,11 @@ def table(verdict: Verdict, record: Record) -> Iterator[str]:
         f"{verdict.out_of_order:>13,}"
     )
     yield ""
-    yield f"{'':34} {'':>5} {'seconds until all are level':>29} {'oldest event':>13}"
-    yield f"{'fault':34} {'times':>5} {'median':>20} {'worst':>8} {'seen':>13}"
-    found = levels(record)
-    for kind in sorted({level.kind for level in found}):
-        yield _row(kind, [level for level in found if level.kind == kind])
+    yield f"{'':34} {'':>5} {'alone':>5} {'seconds until level':>20} {'oldest event':>13} {'streams':>8}"
+    yield f"{'fault':34} {'times':>5} {'':>5} {'median':>11} {'worst':>8} {'seen':>13} {'broken':>8}"
+    times, found = Counter(disturbance.kind for disturbance in record.disturbances), levels(record)
+    for kind in sorted(times):
+        yield f"{kind:34} {times[kind]:>5} {_row([level for level in found if level.kind == kind])}"
     yield ""
     for finding in verdict.findings[:SHOWN]:
         yield f"- {finding}"
@@ -31,11 +32,12 @@ def table(verdict: Verdict, record: Record) -> Iterator[str]:
     yield "sound: nothing lost, nothing twice, nothing out of order" if verdict.sound else "NOT SOUND"
 
 
-def _row(kind: str, levels: Sequence[Level]) -> str:
-    after = [level.after for level in levels if level.after is not None]
-    latest = max((level.latest for level in levels if level.latest is not None), default=0.0)
-    row = f"{kind:34} {len(levels):>5}"
-    if not after:
-        return f"{row} {'-':>20} {'-':>8} {'-':>13}"
-    oldest = f"{latest:.1f} s" if latest else f"< {LATE:g} s"
-    return f"{row} {statistics.median(after):>20.1f} {max(after):>8.1f} {oldest:>13}"
+def _row(alone: Sequence[Level]) -> str:
+    """What can be said of the faults that were over before the next one began."""
+    if not alone:
+        return f"{0:>5} {'-':>11} {'-':>8} {'-':>13} {'-':>8}"
+    after = [level.after for level in alone]
+    latest = max(level.latest for level in alone)
+    seen = f"{latest:.1f} s" if latest else f"< {LATE:g} s"
+    breaks = sum(level.breaks for level in alone)
+    return f"{len(alone):>5} {statistics.median(after):>11.1f} {max(after):>8.1f} {seen:>13} {breaks:>8}"
