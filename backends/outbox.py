@@ -58,10 +58,10 @@ class Outbox:
         self.idle.clear()
 
     def take(self) -> list[Event | Hint]:
-        """What is to be sent next, as much as is well sent at once; empty if nothing waits."""
+        """What is to be sent next, as much as is well sent at once; empty if nothing waits, or it is not open."""
         batch: list[Event | Hint] = []
         room = BATCH_BYTES
-        while len(batch) < BATCH_EVENTS and room > 0:
+        while self._open and len(batch) < BATCH_EVENTS and room > 0:
             if self._durable.events:
                 batch.append(self._durable.take())
             elif self.owed:

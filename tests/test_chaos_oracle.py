@@ -152,10 +152,10 @@ def watched(*seen: tuple[float, float], began: float = 0.0, steady: bool = True)
 
 
 def test_the_level_is_where_the_last_late_event_was_seen() -> None:
-    record = watched((9, 9.1), (11, 14), (12.5, 14.5), (15, 15.1), (21, 21.1))
+    record = watched((9, 9.1), (11, 14), (12.5, 14.5), (15, 15.1), (20.5, 21.5))
     record.disturbances += [Disturbance("a", 10, 12), Disturbance("b", 20, 20)]
     record.breaks += [9, 10.5, 13, 20]
-    assert levels(record) == [("a", 2.5, 3, 2), ("b", 0, 0, 1)]
+    assert levels(record) == [("a", 2.5, 3, 2), ("b", 1.5, 1, 1)]
 
 
 def test_lateness_before_a_fault_is_not_its_own_but_what_it_holds_up_is() -> None:

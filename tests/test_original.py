@@ -86,7 +86,7 @@ async def running(folder: Path, redis: RedisServer) -> AsyncIterator[Original]:
 
 
 async def test_both_ways(redis: RedisServer, original: Path) -> None:
-    """Caught: another channel; `_` keys passed on to our viewers; an origin that the original takes for its own."""
+    """Caught: another channel; `_` keys passed on to our viewers."""
     backend = open_backend(redis.url)
     assert isinstance(backend, RedisBackend)
     async with running(original, redis) as theirs, started(backend) as (ear,):

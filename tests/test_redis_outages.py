@@ -182,7 +182,7 @@ def _sent(backend: RedisBackend) -> bool:
 
 
 async def test_a_replica(tmp_path: Path) -> None:
-    """Others do not hear what is published there. Caught: the role is looked at when connecting only, or later only."""
+    """Others do not hear what is published there. Caught: the role is looked at once only; not at all."""
     primary = RedisServer(tmp_path, "primary")
     redis = RedisServer(tmp_path, "redis", "--replicaof", f"127.0.0.1 {primary.port}")
     async with servers_started(primary, redis), pair(redis.port) as both:
@@ -246,7 +246,8 @@ async def test_cut_anywhere(redis: RedisServer) -> None:
 
 
 async def test_one_address_for_two_servers(tmp_path: Path) -> None:
-    """Both answer, and neither hears the other: only a message to oneself shows it. Caught: a PING in its place."""
+    """Both answer, and neither hears the other: only a message to oneself shows it. Caught: trouble is over once
+    all is subscribed."""
     servers = [RedisServer(tmp_path, name) for name in ("one", "other")]
     async with servers_started(*servers), Proxy([server.port for server in servers], Random(3)) as proxy:
         backend = backend_on(proxy.port)

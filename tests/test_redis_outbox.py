@@ -51,7 +51,7 @@ def test_too_many() -> None:
 
 
 def test_too_large() -> None:
-    """Pictures have a bound of their own and displace no word. Caught: a common bound; a size that is never reduced."""
+    """Pictures have a bound of their own and displace no word. Caught: a size that is never reduced."""
     outbox, counts = opened()
     outbox.put(event("RUN-1", 1))
     for _ in range(5):
@@ -71,7 +71,7 @@ def test_too_large() -> None:
 
 
 def test_the_newest_of_each_run_is_owed() -> None:
-    """Caught: the oldest; pictures too; another epoch's taken for older."""
+    """Caught: the oldest."""
     outbox = Outbox({"dropped": 0})
     for seq in (1, 3, 0):
         outbox.put(event("RUN-1", seq))
@@ -83,10 +83,13 @@ def test_the_newest_of_each_run_is_owed() -> None:
 
 
 def test_what_waits_is_owed_when_it_is_closed() -> None:
+    """Caught: it is given to a server of which nothing is known yet."""
     outbox, counts = opened()
     for seq in (1, 2, 0):
         outbox.put(event("RUN-1", seq))
     outbox.close()
+    assert outbox.take() == []
+    outbox.open()
     assert outbox.take() == [Hint("RUN-1", EPOCH, 2)]
     assert counts["dropped"] == 3
 

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tests.chaos.campaign import Campaign, carry_out, make_folder
 from tests.chaos.faults import kinds, plan
@@ -16,7 +16,12 @@ from tests.chaos.trials import TRIALS, WHOLE, is_told
 SECONDS_EACH = 120  # a kind of fault comes once in so many seconds, and once at least
 
 
-def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> int:
+def say(line: str) -> None:
+    """At once, also where nobody reads along."""
+    print(line, flush=True)  # noqa: T201  what a script is for
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 if nothing was lost, nothing came twice and nothing out of order."""
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long it goes wrong (%(default)g)")
@@ -35,17 +40,17 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         postgres=options.database == "postgres",
         nginx=options.front == "nginx",
     )
-    if not shape.redis and shape.servers > 1:
-        parser.error("several servers need --backend redis")
+    if not shape.redis and (shape.servers > 1 or options.mutants):
+        parser.error("several servers, and the mutants, need --backend redis")
     try:
         if options.mutants:
-            return asyncio.run(_try_mutants(shape, options.seed, say))
-        return asyncio.run(_try_the_server(shape, options.seconds, options.seed, options.viewers, say))
+            return asyncio.run(_try_mutants(shape, options.seed))
+        return asyncio.run(_try_the_server(shape, options.seconds, options.seed, options.viewers))
     except PartError as error:
         parser.exit(2, f"scripts/chaos: {error}\n")
 
 
-async def _try_the_server(shape: Shape, seconds: float, seed: int, viewers: int, say: Callable[[str], None]) -> int:
+async def _try_the_server(shape: Shape, seconds: float, seed: int, viewers: int) -> int:
     schedule = plan(kinds(shape), seed, seconds, max(1, int(seconds // SECONDS_EACH)))
     campaign = Campaign(shape, seconds, seed, viewers, schedule)
     say(f"seed {seed}, {seconds:g} s, {shape}; {viewers} viewers and {campaign.raw_viewers} raw ones")
@@ -62,7 +67,7 @@ async def _try_the_server(shape: Shape, seconds: float, seed: int, viewers: int,
     return 0 if verdict.sound else 1
 
 
-async def _try_mutants(shape: Shape, seed: int, say: Callable[[str], None]) -> int:
+async def _try_mutants(shape: Shape, seed: int) -> int:
     told = [mutant for mutant in TRIALS if await is_told(mutant, shape, seed, say)]
     caught = len([mutant for mutant in told if mutant != WHOLE])
     say(f"{caught} of {len(TRIALS) - 1} mutants were caught; what is whole was {'' if WHOLE in told else 'NOT '}sound")

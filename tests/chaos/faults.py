@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
 from tests.chaos.fleet import Fleet, Shape, postgres_url
-from tests.chaos.parts import Part
+from tests.chaos.parts import Part, PartError
 from tests.chaos.proxy import Proxy
 
 LEAD_IN = 3.0  # seconds before the first one
@@ -71,7 +71,9 @@ async def _nothing(fleet: Fleet, which: int) -> int:
 
 async def _restart_server(fleet: Fleet, which: int, number: Signals) -> int:
     server = fleet.servers[which % len(fleet.servers)]
-    await server.end(number)
+    status = await server.end(number)
+    if number is Signals.SIGTERM and status:
+        raise PartError(f"{server.name} ended with {status} when it was told to.")
     await asyncio.sleep(DOWN)
     await server.start()
     return 1
