@@ -101,6 +101,7 @@ def migrate(url: str) -> list[str]:
             runner = Runner(database, str(MIGRATIONS), HISTORY)
             if not _pending(runner):
                 return []
+            upgrade = bool(runner.applied())
             with database.atomic():
                 if isinstance(database, PostgresqlDatabase):  # SQLite's BEGIN is a lock
                     execute(database, "SELECT pg_advisory_xact_lock(?)", _MIGRATION_KEY)
@@ -108,7 +109,7 @@ def migrate(url: str) -> list[str]:
     finally:
         database.close_all()
     for name in names:
-        log.info("The database was brought to %s.", name)
+        log.log(logging.INFO if upgrade else logging.DEBUG, "The database was brought to %s.", name)
     return names
 
 
