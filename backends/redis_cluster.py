@@ -86,7 +86,7 @@ class RedisClusterBackend(RedisBackend):
     async def _ask(self) -> Slots:
         known = {*self._address.nodes, *(node for _, _, node in self._slots)}
         chosen = random.sample(sorted(known), min(len(known), ASKED))
-        asked, ranges = await first_answer(self._address, chosen, "CLUSTER", "SLOTS")
+        asked, ranges = await first_answer(self._address, chosen, b"CLUSTER", b"SLOTS")
         return sorted(
             (first, last, Node(host.decode() if host else asked.host, port))
             for first, last, (host, port, *_), *_ in ranges

@@ -17,8 +17,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from sentri_events.backends.outbox import Outbox
-from sentri_events.backends.redis_servers import disconnect
-from sentri_events.backends.redis_speaker import Speaker, command
+from sentri_events.backends.redis_servers import command, disconnect, send
+from sentri_events.backends.redis_speaker import Speaker
 from sentri_events.backends.redis_url import CONNECT
 from sentri_events.backends.trouble import Trouble
 
@@ -179,7 +179,7 @@ class Line:
             self._ordered.clear()
             text = b"".join(orders)
             orders.clear()
-            await listener.send_packed_command([text], check_health=False)
+            await send(listener, text)
 
     async def _watch(self, ready: "asyncio.Future[None]") -> None:
         """A connection may be open and dead, or lead to another server than it did: only an echo shows that it is not.

@@ -28,20 +28,38 @@ async def disconnect(connection: AbstractConnection) -> None:
     await connection.disconnect()
 
 
+def command(*words: bytes) -> bytes:
+    """As it goes over the wire. redis-py's own packing takes several times as long."""
+    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
+
+
+async def send(connection: AbstractConnection, text: bytes) -> None:
+    """Commands, one after another."""
+    try:
+        await connection.send_packed_command([text], check_health=False)
+    except RuntimeError as error:  # uvloop's word for a connection that was lost before this was written
+        raise ConnectionError(str(error)) from error
+
+
+async def ask(connection: AbstractConnection, *words: bytes) -> Any:
+    """The answer to one command."""
+    await send(connection, command(*words))
+    return await connection.read_response()
+
+
 async def connect_to_primary(address: Address) -> AbstractConnection:
     """The only server, or the one that the sentinels say is the service's primary now."""
     if not address.service:
         return await connect(address, address.nodes[0])
-    question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.service)
+    question = (b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", address.service.encode())
     _, (host, port) = await first_answer(address, address.nodes, *question, sentinel=True)
     return await connect(address, Node(host.decode(), int(port)))
 
 
 async def check_role(connection: AbstractConnection) -> None:
     """Raises `RedisError` for a replica: what is published there reaches nobody else."""
-    await connection.send_command("ROLE", check_health=False)
     try:
-        role = (await connection.read_response())[0]
+        role = (await ask(connection, b"ROLE"))[0]
     except ResponseError:  # it may not be asked, or by somebody who may not ask
         return
     if role != b"master":
@@ -49,10 +67,10 @@ async def check_role(connection: AbstractConnection) -> None:
 
 
 async def first_answer(
-    address: Address, nodes: Iterable[Node], *question: str, sentinel: bool = False
+    address: Address, nodes: Iterable[Node], *question: bytes, sentinel: bool = False
 ) -> tuple[Node, Any]:
     """The first answer that says anything, and whose it is."""
-    asked = [asyncio.create_task(_ask(address, node, question, sentinel)) for node in nodes]
+    asked = [asyncio.create_task(_ask_one(address, node, question, sentinel)) for node in nodes]
     problems = []
     try:
         for answer in asyncio.as_completed(asked):
@@ -71,11 +89,10 @@ async def first_answer(
         await asyncio.gather(*asked, return_exceptions=True)
 
 
-async def _ask(address: Address, node: Node, question: tuple[str, ...], sentinel: bool) -> tuple[Node, Any]:
+async def _ask_one(address: Address, node: Node, question: tuple[bytes, ...], sentinel: bool) -> tuple[Node, Any]:
     connection = address.connection(node, sentinel=sentinel)
     try:
         await connection.connect()  # type: ignore[no-untyped-call]
-        await connection.send_command(*question, check_health=False)
-        return node, await connection.read_response()
+        return node, await ask(connection, *question)
     finally:
         await disconnect(connection)

@@ -4,14 +4,13 @@ Whether anybody listens is asked before a picture (a large volatile event) is se
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from sentri_events.backends.message import Hint, channel_of, to_message
 from sentri_events.backends.outbox import Outbox
-from sentri_events.backends.redis_servers import check_role
+from sentri_events.backends.redis_servers import ask, check_role, command, send
 from sentri_events.event import Event
 
 PICTURE = 8 << 10
@@ -32,7 +31,7 @@ class Speaker:
         self._listens = listens
         self._publish = shard + b"PUBLISH"
         self._count = b"SHARDNUMSUB" if shard else b"NUMSUB"
-        self._probe = command(b"PUBLISH", probe, b"")
+        self._probe = (b"PUBLISH", probe, b"")
         self._probe_due = False
 
     def probe(self) -> None:
@@ -51,11 +50,11 @@ class Speaker:
                     if self._probe_due:
                         self._probe_due = False
                         await check_role(connection)
-                        await self._ask(connection, self._probe)
+                        await ask(connection, *self._probe)
                     batch = await self._worth_sending(connection, batch)
                     messages = [(channel_of(letter.run), to_message(letter, self._origin)) for letter in batch]
                     text = b"".join([command(self._publish, channel, message) for channel, message in messages])
-                    await _send(connection, text)
+                    await send(connection, text)
                     while answered < len(batch):
                         await connection.read_response()
                         answered += 1
@@ -69,30 +68,13 @@ class Speaker:
         if not pictures:
             return batch
         try:
-            answer = await self._ask(connection, command(b"PUBSUB", self._count, *pictures))
+            answer = await ask(connection, b"PUBSUB", self._count, *pictures)
         except ResponseError:  # it may not be asked
             return batch
         numbers = dict(zip(answer[::2], answer[1::2], strict=True))
         unheard = {channel for channel in pictures if numbers[channel] <= self._listens(channel)}
         return [letter for letter in batch if not (_is_picture(letter) and channel_of(letter.run) in unheard)]
 
-    @staticmethod
-    async def _ask(connection: AbstractConnection, question: bytes) -> Any:
-        await _send(connection, question)
-        return await connection.read_response()
-
-
-async def _send(connection: AbstractConnection, text: bytes) -> None:
-    try:
-        await connection.send_packed_command([text], check_health=False)
-    except RuntimeError as error:  # uvloop's word for a connection that was lost before this was written
-        raise ConnectionError(str(error)) from error
-
 
 def _is_picture(letter: Letter) -> bool:
     return not letter.seq and isinstance(letter, Event) and len(letter.json) > PICTURE
-
-
-def command(*words: bytes) -> bytes:
-    """As it goes to Redis. redis-py's own packing takes several times as long."""
-    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
