@@ -85,6 +85,7 @@ class Outbox:
                 continue
             if owed is None or owed.epoch != letter.epoch or owed.seq < letter.seq:
                 self.owed[letter.run] = Hint(letter.run, letter.epoch, letter.seq)
+                self.filled.set()
 
 
 class _Queue:

@@ -94,7 +94,6 @@ class RedisClusterBackend(RedisBackend):
 
     async def _take(self, slots: Slots) -> None:
         former = list(self._lines)
-        await self._remove(former)
         lines = {
             node: self._add(Line(self, partial(connect, self._address, node), self._probe, b"S"))
             for node in {node for _, _, node in slots}
@@ -103,6 +102,7 @@ class RedisClusterBackend(RedisBackend):
         self._line_of_slot = [None] * REDIS_CLUSTER_HASH_SLOTS
         for first, last, node in slots:
             self._line_of_slot[first : last + 1] = [lines[node]] * (last - first + 1)
+        await self._remove(former)
         for hint in [hint for line in former for hint in line.outbox.owed.values()]:
             heir = self._line_of(hint.run)
             if heir is not None:
