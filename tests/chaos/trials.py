@@ -51,7 +51,7 @@ SERVERS_KILLED = Trial(BUSY_STORE, (KILL_SERVER,), times=6, seconds=12.0)
 WHOLE = "without-the-look"  # what the others are compared with: less is there, and nothing is broken
 TRIALS = {
     WHOLE: SUBSCRIBERS_KILLED,
-    "reads-before-it-subscribes": Trial(SHORT_RUNS),
+    "reads-before-it-subscribes": Trial(SHORT_RUNS, seconds=16.0, viewers=40),
     "forgets-to-resubscribe": SUBSCRIBERS_KILLED,
     "ignores-missed": SUBSCRIBERS_KILLED,
     "answers-before-the-commit": SERVERS_KILLED,
