@@ -34,7 +34,7 @@ COUNTED = {
 }
 # Bytes of all node ids that are announced in `testQueue`, each twice; a request body holds 8 MiB.
 LONGEST_QUEUE = 1 << 20
-PAUSE = 0.1  # seconds in which the thread lets reports gather
+PAUSE = 0.2  # seconds in which the thread lets reports gather
 
 
 class Reporter:
