@@ -1,0 +1,101 @@
+"""W1, W2, W3 and W9b: one event and many viewers, and how soon they have it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.bench.judge import OURS, Column, Measure, Target, Workload
+from tests.bench.load import Sample, publisher, view
+from tests.bench.peers import Aiohttp, Floor, JoiningFloor, Nchan, Original, Ours, Peer, Starlette, Tornado
+from tests.bench.running import running
+
+VIEWERS = 1000
+OUTSTANDING = 32  # requests of publishers that post flat out
+SPEED = (Column("deliveries_per_s", "deliveries/s"), Column("p99", "p99 ms", ",.1f"))
+COST = Column("cpu_us", "CPU us each", ",.2f")
+SOON = (Column("p50", "p50 ms", ",.2f"), Column("p99", "p99 ms", ",.2f"))
+
+
+def burst(
+    make: Callable[[Path], Peer], events: int, batch: int = 1, viewers: int = VIEWERS, pipelined: bool = False
+) -> Measure:
+    """Posted flat out: on many connections as HTTP clients do, or on one that does not wait for answers."""
+    way = {"depth": OUTSTANDING} if pipelined else {"conns": OUTSTANDING}
+    check = {} if pipelined else {"any_order": ""}
+
+    def measure(folder: Path) -> Sample:
+        with running(make(folder)) as peer:
+            peer.make_runs(1)
+            post = publisher(peer, events=events, batch=batch, **way)
+            return view(peer, viewers=viewers, events=events, post=post, **check)
+
+    return measure
+
+
+def paced(make: Callable[[Path], Peer], rate: int, seconds: float, viewers: int = VIEWERS, runs: int = 1) -> Measure:
+    """So many events a second in all, the runs in turn."""
+
+    def measure(folder: Path) -> Sample:
+        each = round(rate * seconds / runs)
+        with running(make(folder)) as peer:
+            peer.make_runs(runs)
+            post = publisher(peer, events=each * runs, rate=rate, runs=runs)
+            return view(peer, viewers=viewers, events=each, post=post, runs=runs, step=runs)
+
+    return measure
+
+
+def no_worse(keys: Sequence[str], of: str, bound: float = 1) -> list[Target]:
+    """Each of these numbers is at most `bound` times that of another row."""
+    return [Target(key, bound, of=of) for key in keys]
+
+
+W1 = Workload(
+    "W1",
+    f"burst: 300 events of 200 B, one a POST, flat out, to {VIEWERS:,} viewers",
+    (*SPEED, COST),
+    {
+        OURS: burst(Ours, 300),
+        "nchan": burst(Nchan, 300),
+        "original": burst(Original, 300),
+        "sse-starlette": burst(Starlette, 300),
+        "aiohttp-sse": burst(Aiohttp, 300),
+        "Tornado": burst(Tornado, 300),
+        "C send loop": burst(Floor, 300),
+        "C, joining": burst(JoiningFloor, 300),
+        "ours, one pipe": burst(Ours, 300, pipelined=True),
+        "nchan, one pipe": burst(Nchan, 300, pipelined=True),
+    },
+    (
+        Target("deliveries_per_s", 6, of="nchan", least=True),
+        Target("deliveries_per_s", 15, of="original", least=True),
+        Target("deliveries_per_s", 40, of="sse-starlette", least=True),
+        Target("p99", 1, of="nchan"),
+    ),
+)
+W2 = Workload(
+    "W2",
+    f"burst, batched: 3,000 events of 200 B to {VIEWERS:,} viewers; NDJSON posts of 100, nchan one a POST",
+    (*SPEED, COST),
+    {
+        OURS: burst(Ours, 3000, batch=100),
+        "nchan": burst(Nchan, 3000),
+        "C, joining": burst(JoiningFloor, 3000),
+    },
+    (Target("deliveries_per_s", 10, of="nchan", least=True),),
+)
+
+
+def _paced(name: str, rate: int) -> Workload:
+    peers = {"nchan": Nchan, "original": Original, "C send loop": Floor}
+    if rate == 20:  # the others cannot keep up with more
+        peers |= {"sse-starlette": Starlette, "aiohttp-sse": Aiohttp, "Tornado": Tornado}
+    return Workload(
+        name,
+        f"paced: {rate} events a second, 200 B, to {VIEWERS:,} viewers",
+        (*SOON, COST),
+        {OURS: paced(Ours, rate, 3)} | {peer: paced(make, rate, 3) for peer, make in peers.items()},
+        (*no_worse(("p50", "p99"), "nchan"), *no_worse(("p50", "p99"), "original", 1 / 3)),
+    )
+
+
+W3 = (_paced("W3/20", 20), _paced("W3/100", 100))
