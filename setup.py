@@ -41,6 +41,7 @@ setup(
         "redis>=8.1,<9",
         "msgspec>=0.22,<1",
         "httpx2>=2.16,<3",
+        "PyJWT>=2.15,<3",
     ],
     extras_require={
         "postgres": POSTGRES,

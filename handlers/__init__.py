@@ -5,6 +5,7 @@ from typing import Any
 
 from tornado.routing import URLSpec
 
+from sentri_events.access import Access
 from sentri_events.handlers.base import MissingHandler, MovedHandler
 from sentri_events.handlers.health import HealthHandler, ReadyHandler
 from sentri_events.handlers.projects import ProjectHandler, ProjectRunsHandler, ProjectsHandler
@@ -19,12 +20,13 @@ class EventsHandler(StreamHandler, PublishHandler):
     """`/api/v1/runs/{id}/events`: following and publishing have one path."""
 
 
-def routes(hub: Hub, prefix: str = "", streams: Streams | None = None) -> list[URLSpec]:
+def routes(hub: Hub, prefix: str = "", streams: Streams | None = None, access: Access | None = None) -> list[URLSpec]:
     """All routes, below `prefix` (such as `/events`), for `tornado.web.Application`.
 
     `streams` holds the open streams, for who wants to wait until they are closed: `await streams.drained(grace)`.
+    `access` is who may, by the hub's settings unless it is given.
     """
-    common: dict[str, Any] = {"hub": hub}
+    common: dict[str, Any] = {"hub": hub, "access": access or Access(hub.settings)}
     if streams is None:
         streams = Streams(hub.settings.stall_timeout)
     prefix = re.escape(prefix)

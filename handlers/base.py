@@ -1,21 +1,24 @@
-"""What every handler does the same way: a body within its bound, ids and parameters, and one shape of error."""
+"""What every handler does the same way: who asks, a body within its bound, ids and parameters, one shape of error."""
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from sentri_events.access import DEV_WORKSPACE
-from sentri_events.errors import BadRequest, Invalid, NotFound, SentriEventsError, TooLarge
+from sentri_events.access import Access, Credential
+from sentri_events.caller import QA_LEAD, VIEWER, Caller, required
+from sentri_events.errors import BadRequest, Forbidden, Invalid, NotFound, SentriEventsError, TooLarge
 from sentri_events.event import encode
 from sentri_events.hub import Hub
 from sentri_events.settings import RUN_ID
 from sentri_events.store_write import Once
 
 JSON = "application/json"
+COOKIE = "access_token"
 MAX_KEY = 128
 RETRY_AFTER = "1"
 log = logging.getLogger(__name__)
@@ -23,19 +26,34 @@ log = logging.getLogger(__name__)
 
 @stream_request_body
 class BaseHandler(RequestHandler):
-    """A route's handler: it knows the hub, and answers errors as `{"error": "<a sentence>"}`.
+    """A route's handler: it knows the hub and the caller, and answers errors as `{"error": "<a sentence>"}`.
+
+    Before a method is called, its caller is known (`self.caller`) and has the role that the class asks for: `reads`
+    for GET and HEAD, `writes` for all else; None asks nobody, and then there is no caller. What a handler reads or
+    writes is of `self.workspace`; what is of another one is missing, with the same status and bytes.
 
     Whatever the route, a body is counted as it comes, and refused as soon as it is too long.
     """
 
-    def initialize(self, hub: Hub) -> None:
+    reads: ClassVar[str | None] = VIEWER
+    writes: ClassVar[str | None] = QA_LEAD
+    caller: Caller
+
+    def initialize(self, hub: Hub, access: Access) -> None:
         """Called by Tornado with what the route table holds."""
         self.hub = hub
+        self.access = access
 
     @property
     def workspace(self) -> str:
-        """The caller's workspace: in dev mode there is one."""
-        return DEV_WORKSPACE
+        """The caller's workspace."""
+        return self.caller.workspace
+
+    def require(self, role: str) -> None:
+        """Raises `Forbidden` if the caller has not that role, where it depends on more than the method."""
+        if not self.caller.may(role):
+            needed = required(role)
+            raise Forbidden(f"This takes the role {needed}.", requiredRole=needed, currentRole=self.caller.role)
 
     def set_default_headers(self) -> None:
         """Which program answers is nobody's business."""
@@ -53,17 +71,33 @@ class BaseHandler(RequestHandler):
     def compute_etag(self) -> None:
         """Nothing here is worth a digest of every answer."""
 
-    def prepare(self) -> None:
-        """Refuse before the body comes, where its length or its coding says so."""
+    async def prepare(self) -> None:
+        """Refuse before the body comes: who may not, and where its length or its coding says so."""
         self._parts: list[bytes] = []
         self._size = 0
+        # Tornado's own bound answers without a sentence, so it is only the second one.
+        self.request.connection.set_max_body_size(2 * self.hub.settings.max_body_bytes)  # type: ignore[union-attr]
+        role = self.reads if self.request.method in ("GET", "HEAD") else self.writes
+        if role is not None:
+            self.caller = await self.access.caller(self._credentials())
+            self.require(role)
         if self.request.headers.get("Content-Encoding", "").lower() not in ("", "identity"):
             raise BadRequest("The body must not be compressed.")
         length, most = self.request.headers.get("Content-Length", ""), self.hub.settings.max_body_bytes
         if length.isascii() and length.isdigit() and int(length[:18]) > most:
             raise self._too_large()
-        # Tornado's own bound answers without a sentence, so it is only the second one.
-        self.request.connection.set_max_body_size(2 * most)  # type: ignore[union-attr]
+
+    def _credentials(self) -> Iterator[Credential]:
+        """In the order in which they are tried."""
+        cookie = self.get_cookie(COOKIE)
+        if cookie:
+            yield Credential(cookie, ambient=True)
+        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and token:
+            yield Credential(token.strip())
+        if not self.hub.settings.no_query_token:
+            for token in self.get_query_arguments("token"):
+                yield Credential(token)
 
     def data_received(self, chunk: bytes) -> None:
         """A part of the body; one of unknown length is cut off here."""
@@ -137,13 +171,16 @@ class BaseHandler(RequestHandler):
             sentence = error.log_message or ""
         if status_code == HTTPStatus.NOT_FOUND:
             sentence = str(NotFound())
+        if status_code == HTTPStatus.UNAUTHORIZED:
+            self.set_header("WWW-Authenticate", "Bearer")
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             self.set_header("Allow", ", ".join(self._allowed()))
         if status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             self.set_header("Connection", "close")  # what is left of the body is not read
         if status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             self.set_header("Retry-After", RETRY_AFTER)
-        self.finish(encode({"error": sentence or HTTPStatus(status_code).phrase + "."}))
+        details = error.details if isinstance(error, Forbidden) else {}
+        self.finish(encode({"error": sentence or HTTPStatus(status_code).phrase + ".", **details}))
 
     def log_exception(
         self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
@@ -166,6 +203,8 @@ class BaseHandler(RequestHandler):
 class MissingHandler(BaseHandler):
     """Whatever has no route."""
 
+    reads = writes = None
+
     def get(self) -> None:
         """For every method."""
         raise NotFound
@@ -175,6 +214,8 @@ class MissingHandler(BaseHandler):
 
 class MovedHandler(BaseHandler):
     """The paths of the original, `/api/runs/…`."""
+
+    reads = writes = None
 
     def get(self) -> None:
         """308 to `/api/v1/runs/…`, for every method, the query kept."""

@@ -6,6 +6,8 @@ from sentri_events.handlers.base import BaseHandler
 class HealthHandler(BaseHandler):
     """`/health`: the process answers."""
 
+    reads = None
+
     def get(self) -> None:
         """200."""
         self.answer({"status": "alive"})
@@ -13,6 +15,8 @@ class HealthHandler(BaseHandler):
 
 class ReadyHandler(BaseHandler):
     """`/health/ready`: tried now, not remembered."""
+
+    reads = None
 
     async def get(self) -> None:
         """503 when nothing can be stored or the server stops; 200 with `degraded` when others do not hear us."""

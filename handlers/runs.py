@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from sentri_events.errors import BadRequest, Invalid
+from sentri_events.caller import PUBLISHER
+from sentri_events.errors import BadRequest, Invalid, NotFound
 from sentri_events.event import FINAL_STATUSES, check_depth, check_id, read_json
 from sentri_events.handlers.base import BaseHandler
 from sentri_events.hub import LOGS
@@ -13,6 +14,8 @@ LONGEST_PAGE = 500
 
 class RunsHandler(BaseHandler):
     """`/api/v1/runs`."""
+
+    writes = PUBLISHER
 
     async def get(self) -> None:
         """Runs, newest first."""
@@ -35,7 +38,11 @@ class RunsHandler(BaseHandler):
         try:
             once = self.once()
             id, project, fields = _read_run(self.body)
-            answer = await self.hub.create_run(self.workspace, project, fields, id=id, once=once, make_project=True)
+            if self.caller.project not in (None, project):
+                raise NotFound
+            answer = await self.hub.create_run(
+                self.workspace, project, fields, id=id, once=once, make_project=self.access.open
+            )
         except (BadRequest, Invalid):
             earlier = None if once is None else await self.hub.store.answered(scope, once)
             if earlier is None:
@@ -60,10 +67,12 @@ class RunHandler(BaseHandler):
 class AliveHandler(BaseHandler):
     """`/api/v1/runs/{id}/alive`."""
 
+    writes = PUBLISHER
+
     async def post(self, run: str) -> None:
         """204: the producer is still there."""
         self.check_run(run)
-        await self.hub.store.hear(self.workspace, run)
+        await self.hub.store.hear(self.workspace, run, self.caller.project)
         self.clear_header("Content-Type")
         self.set_status(204)
 

@@ -7,6 +7,7 @@ import asyncio
 
 from tornado.web import Finish
 
+from sentri_events.access import Access
 from sentri_events.dialect import StreamDialect
 from sentri_events.errors import BadRequest
 from sentri_events.event import Event, encode, iso
@@ -27,9 +28,9 @@ LONGEST_WAIT = 30
 class StreamHandler(BaseHandler):
     """`GET /api/v1/runs/{id}/events` (protocol, section 2), and as a page of history (section 4)."""
 
-    def initialize(self, hub: Hub, streams: Streams) -> None:  # type: ignore[override]
+    def initialize(self, hub: Hub, access: Access, streams: Streams) -> None:  # type: ignore[override]
         """`streams` keeps the open sockets."""
-        super().initialize(hub)
+        super().initialize(hub, access)
         self.streams = streams
         self._patience: asyncio.Timeout | None = None
 

@@ -1,19 +1,55 @@
-"""Who may. Nobody is asked (dev mode), so the server belongs on loopback, and there is one workspace."""
+"""Who may: credentials in, a caller out. Without a secret nobody is asked, so the server belongs on loopback."""
 
+import hmac
 import ipaddress
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from sentri_events.errors import SettingsError
+from sentri_events.caller import DEV_WORKSPACE, DEVELOPER, SCRAPER, Caller
+from sentri_events.errors import SettingsError, Unauthorized
 from sentri_events.settings import Settings
+from sentri_events.tokens import Tokens
 
-DEV_WORKSPACE = "default"
+
+class Credential(NamedTuple):
+    """What a request brings along, unread. An `ambient` one a browser sends whatever page makes it ask."""
+
+    text: str
+    ambient: bool = False
+
+
+class Access:
+    """Judges credentials by the settings. `open`: nobody is asked, everyone is the developer on this machine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.open = not settings.jwt_secrets
+        self._metrics_token = settings.metrics_token
+        self._tokens = Tokens(settings)
+
+    async def caller(self, credentials: Iterable[Credential]) -> Caller:
+        """Whom the first credential names that verifies. Raises `Unauthorized`."""
+        if self.open:
+            return DEVELOPER
+        for text, ambient in credentials:
+            try:
+                return await self._read(text, ambient)
+            except Unauthorized:
+                continue
+        raise Unauthorized
+
+    async def _read(self, text: str, ambient: bool) -> Caller:
+        if self._metrics_token and hmac.compare_digest(text.encode(), self._metrics_token.encode()):
+            return Caller(DEV_WORKSPACE, SCRAPER)
+        return self._tokens.read(text, ambient)
 
 
 def check_exposure(settings: Settings) -> None:
     """Refuse, with a `SettingsError`, to be open to others by accident."""
-    if not settings.insecure and not is_loopback(settings.host):
+    if not settings.insecure and not settings.jwt_secrets and not is_loopback(settings.host):
         raise SettingsError(
-            f"Nobody is asked who they are, so {settings.host} would let in everyone who reaches it: "
-            "listen on 127.0.0.1, or say --insecure (SENTRI_EVENTS_INSECURE)."
+            f"Nobody is asked who they are, so {settings.host} would let in everyone who reaches it: set a secret "
+            "of at least 32 characters (JWT_SECRET or JWT_SECRET_FILE), listen on 127.0.0.1, or say --insecure "
+            "(SENTRI_EVENTS_INSECURE)."
         )
 
 

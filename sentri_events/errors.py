@@ -14,15 +14,22 @@ class BadRequest(SentriEventsError):
 
 
 class Unauthorized(SentriEventsError):
-    """Nobody is known to have sent this."""
+    """Nobody is known to have sent this. Whoever did is not told more."""
 
     status = 401
 
+    def __init__(self, sentence: str = "Authentication required.") -> None:
+        super().__init__(sentence)
+
 
 class Forbidden(SentriEventsError):
-    """The caller is known, and may not."""
+    """The caller is known, and may not. `details` say what it would take."""
 
     status = 403
+
+    def __init__(self, sentence: str, **details: str) -> None:
+        super().__init__(sentence)
+        self.details = details
 
 
 class NotFound(SentriEventsError):

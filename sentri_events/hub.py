@@ -129,28 +129,33 @@ class Hub:
         """Judge events, `{"type": …, …}` each, by this hub's settings. Raises `Invalid`, `TooLarge`."""
         return drafts(payloads, self._rules, self.store.clock(), volatile)
 
-    async def publish(self, workspace: str, run: str, drafts: Sequence[Draft], once: Once | None = None) -> Answer:
+    async def publish(
+        self, workspace: str, run: str, drafts: Sequence[Draft], once: Once | None = None, project: str | None = None
+    ) -> Answer:
         """Store and number `drafts`, all or none, and hand them to everyone who follows.
 
-        Returns after the commit. With `once`, a repetition gives the first answer again and no second event.
+        Returns after the commit. With `once`, a repetition gives the first answer again and no second event. With
+        `project`, a run of another project is missing.
         Raises `NotFound`, `Conflict` (the run has ended), `Invalid` (the key is another request's), `Unavailable`.
         """
         if once is None and all(draft.volatile for draft in drafts):
-            return await self._publish_volatile(workspace, run, drafts)
-        answer = await self.store.append(workspace, run, drafts, once)
+            return await self._publish_volatile(workspace, run, drafts, project)
+        answer = await self.store.append(workspace, run, drafts, once, project=project)
         channel = self._channels.get(run)
         if channel is not None:
             await channel.room()
         return answer
 
-    async def refuse(self, workspace: str, run: str, once: Once | None, refusal: SentriEventsError) -> Answer:
+    async def refuse(
+        self, workspace: str, run: str, once: Once | None, refusal: SentriEventsError, project: str | None = None
+    ) -> Answer:
         """What a request gets whose body was refused: its first answer, if it was answered before; else an error.
 
         Raises the first that holds (protocol, section 3): the key is another request's, the body cannot be read, the
         run is missing, the run has ended, `refusal`.
         """
         try:
-            place = await self.head(workspace, run)
+            place = await self.head(workspace, run, project)
         except NotFound:
             raise refusal if isinstance(refusal, BadRequest) else NotFound from None
         if once is not None:
@@ -161,15 +166,15 @@ class Hub:
             raise Conflict("The run has ended.")
         raise refusal
 
-    async def head(self, workspace: str, run: str) -> Head:
-        """Where the run stands in the store. Raises `NotFound`, for a run of another workspace too."""
+    async def head(self, workspace: str, run: str, project: str | None = None) -> Head:
+        """Where the run stands in the store. Raises `NotFound`, for a run of another workspace or `project` too."""
         place = await self.store.head(run)
-        if place.workspace != workspace:
+        if place.workspace != workspace or project not in (None, place.project):
             raise NotFound
         return place
 
-    async def _publish_volatile(self, workspace: str, run: str, drafts: Sequence[Draft]) -> Answer:
-        place = await self.head(workspace, run)
+    async def _publish_volatile(self, workspace: str, run: str, drafts: Sequence[Draft], project: str | None) -> Answer:
+        place = await self.head(workspace, run, project)
         if place.ended:
             raise Conflict("The run has ended.")
         now = asyncio.get_running_loop().time()

@@ -2,13 +2,14 @@
 
 import contextlib
 import math
+import os
 import re
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from sentri_events.errors import ClientError
+from sentri_events.errors import ClientError, SettingsError
 from sentri_events.settings import SETTINGS
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -71,6 +72,22 @@ database_option = click.option(
 )
 
 
+def from_file(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Where nothing else says what a secret is, the file that NAME_FILE names does. Raises `SettingsError`."""
+    name = f"{param.envvar}_FILE"
+    path = os.environ.get(name)
+    if not path or ctx.get_parameter_source(str(param.name)) is not click.core.ParameterSource.DEFAULT:
+        return value
+    try:
+        with open(path, encoding="utf-8") as file:
+            secret = file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}.") from None
+    if not secret:
+        raise SettingsError(f"{name} names an empty file.")  # it would be as if nobody had to be asked
+    return secret
+
+
 def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """An option for each setting; `settings.load` judges the values."""
     for item in reversed(SETTINGS):
@@ -86,6 +103,7 @@ def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
             envvar=item.env,
             show_envvar=True,
             show_default=not flag,
+            callback=from_file if item.secret else None,
             help=item.help,
         )(command)
     return command

@@ -16,7 +16,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from sentri_events.access import check_exposure
+from sentri_events.access import Access, check_exposure
 from sentri_events.backends import open_backend
 from sentri_events.database import location
 from sentri_events.errors import SettingsError, Unavailable
@@ -120,10 +120,11 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     streams = Streams(settings.stall_timeout)
     async with open_hub(settings) as hub:
+        access = Access(settings)
         application = Application(
-            routes(hub, streams=streams),
+            routes(hub, streams=streams, access=access),
             default_handler_class=MissingHandler,
-            default_handler_args={"hub": hub},
+            default_handler_args={"hub": hub, "access": access},
             log_function=_log_request,
         )
         server = HTTPServer(

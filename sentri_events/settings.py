@@ -15,11 +15,13 @@ LOG_LEVELS = ("debug", "info", "warn", "error")
 DATABASE_SCHEMES = ("sqlite", "postgresql", "postgres")
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 EVENT_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+LEAST_SECRET = 32  # bytes: HS256 takes no less
 ALWAYS_DURABLE = frozenset({"log", "result", "update", "done"})
 
 
 def _setting(default: Any, env: str, help: str, least: float = 0, most: float = math.inf, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"env": env, "help": help, "least": least, "most": most})
+    told = {"env": env, "help": help, "least": least, "most": most, "secret": secret}
+    return field(default=default, repr=not secret, metadata=told)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,20 @@ class Settings:
     port: int = _setting(8000, "SENTRI_EVENTS_PORT", "Port to listen on; 0 takes a free one.", most=65535)
     insecure: bool = _setting(
         False, "SENTRI_EVENTS_INSECURE", "Allow an address other than loopback although nobody is asked who they are."
+    )
+    jwt_secret: str = _setting(
+        "",
+        "JWT_SECRET",
+        "Secret of the tokens, 32 bytes or more; the first of several, by spaces, signs. Without it nobody is asked.",
+        secret=True,
+    )
+    jwt_audience: str = _setting("", "SENTRI_EVENTS_JWT_AUDIENCE", "The aud that every token must have.")
+    jwt_issuer: str = _setting("", "SENTRI_EVENTS_JWT_ISSUER", "The iss that every token must have.")
+    no_query_token: bool = _setting(
+        False, "SENTRI_EVENTS_NO_QUERY_TOKEN", "Take no token from ?token=, where logs and histories may keep it."
+    )
+    metrics_token: str = _setting(
+        "", "SENTRI_EVENTS_METRICS_TOKEN", "Bearer token for GET /metrics alone; admins may read it too.", secret=True
     )
     database: str = _setting(
         "sqlite:///sentri-events.db",
@@ -83,6 +99,8 @@ class Settings:
             raise SettingsError(f"{_label('log_level')} must be one of {known}, not {self.log_level!r}.")
         if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", self.run_id_prefix):
             raise SettingsError(f"{_label('run_id_prefix')} may hold letters, digits, '.', '_' and '-', 64 at most.")
+        if any(len(secret.encode()) < LEAST_SECRET for secret in self.jwt_secrets):
+            raise SettingsError(f"{_label('jwt_secret')} must have at least {LEAST_SECRET} bytes, each of several.")
         for name in self.volatile:
             if not EVENT_TYPE.fullmatch(name) or name in ALWAYS_DURABLE:
                 raise SettingsError(f"{_label('volatile_types')} cannot hold {name!r}.")
@@ -91,6 +109,11 @@ class Settings:
     def volatile(self) -> frozenset[str]:
         """The types that are volatile by default (protocol, section 1)."""
         return frozenset(name.strip() for name in self.volatile_types.split(",") if name.strip())
+
+    @property
+    def jwt_secrets(self) -> tuple[str, ...]:
+        """The secrets of tokens: the first one signs, all of them verify."""
+        return tuple(self.jwt_secret.split())
 
 
 class Setting(NamedTuple):
@@ -103,6 +126,7 @@ class Setting(NamedTuple):
     help: str
     least: float
     most: float
+    secret: bool
 
     @property
     def flag(self) -> str:

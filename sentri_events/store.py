@@ -80,11 +80,15 @@ class Store:
         drafts: Sequence[Draft],
         once: Once | None = None,
         silent_since: int | None = None,
+        project: str | None = None,
     ) -> Answer:
         """Number and store `drafts`, all or none. With `silent_since` (milliseconds): only if the run's producer was
-        last heard before it. Raises `NotFound`, `Conflict` (the run has ended), `Invalid` (the key is another's)."""
+        last heard before it; with `project`: only if the run is of that one. Raises `NotFound`, `Conflict` (the run has
+        ended), `Invalid` (the key is another's)."""
         weight = max(len(drafts), sum(len(draft.json) for draft in drafts) >> 10)
-        return await self._write(lambda tx: tx.append(workspace, run, drafts, once, silent_since), weight, [run])
+        return await self._write(
+            lambda tx: tx.append(workspace, run, drafts, once, silent_since, project), weight, [run]
+        )
 
     async def create_run(
         self,
@@ -105,9 +109,9 @@ class Store:
         """Make a project and return it. Raises `Conflict`."""
         return await self._write(lambda tx: tx.create_project(workspace, id, name), runs=[MAKING])
 
-    async def hear(self, workspace: str, run: str) -> None:
+    async def hear(self, workspace: str, run: str, project: str | None = None) -> None:
         """Note that the run's producer is there. Raises `NotFound`, `Conflict`."""
-        await self._write(lambda tx: tx.hear(workspace, run), runs=[run])
+        await self._write(lambda tx: tx.hear(workspace, run, project), runs=[run])
 
     async def beat(self, tolerance: int) -> int:
         """Say that an instance lives; returns the silence (milliseconds) that was credited to all running runs."""

@@ -24,6 +24,7 @@ class Head(NamedTuple):
     head: int
     floor: int
     status: str
+    project: str
 
     @property
     def ended(self) -> bool:
@@ -47,12 +48,13 @@ class _Log(msgspec.Struct):
     level: Any = "info"
 
 
+_HEAD = ", ".join(Head._fields)
 _decode_log = msgspec.json.Decoder(_Log).decode
 
 
 def head(tables: Tables, run: str) -> Head:
     """Raises `NotFound`."""
-    row = execute(tables.database, "SELECT workspace, epoch, head, floor, status FROM run WHERE id = ?", run).fetchone()
+    row = execute(tables.database, f"SELECT {_HEAD} FROM run WHERE id = ?", run).fetchone()
     if row is None:
         raise NotFound
     return Head(*row)
@@ -63,7 +65,7 @@ def heads(tables: Tables, runs: Sequence[str]) -> dict[str, Head]:
     if not runs:
         return {}
     marks = ", ".join("?" * len(runs))
-    sql = f"SELECT id, workspace, epoch, head, floor, status FROM run WHERE id IN ({marks})"
+    sql = f"SELECT id, {_HEAD} FROM run WHERE id IN ({marks})"
     return {row[0]: Head(*row[1:]) for row in execute(tables.database, sql, *runs)}
 
 
@@ -97,7 +99,7 @@ def snapshot(tables: Tables, run: str, logs: int, with_meta: bool) -> Snapshot:
         raise NotFound
     results = execute(tables.database, "SELECT json FROM result WHERE run = ? ORDER BY place", run)
     fields = execute(tables.database, "SELECT name, json FROM field WHERE run = ?", run)
-    place = Head(row["workspace"], row["epoch"], row["head"], row["floor"], row["status"])
+    place = Head(*(row[name] for name in Head._fields))
     lines, truncated = _logs(tables, run, logs, with_meta)
     parts = {
         **{key: encode(value) for key, value in summary(row).items()},

@@ -52,13 +52,19 @@ class Transaction:
         self._rows: list[tuple[str, int, int, str, str]] = []
 
     def append(
-        self, workspace: str, run: str, drafts: Sequence[Draft], once: Once | None, silent_since: int | None = None
+        self,
+        workspace: str,
+        run: str,
+        drafts: Sequence[Draft],
+        once: Once | None,
+        silent_since: int | None = None,
+        project: str | None = None,
     ) -> Answer:
         """Number and store `drafts`, all or none. With `silent_since`: only if the producer was last heard before it.
 
         Raises `NotFound`, `Conflict` if the run has ended, `Invalid` if the key came with another request.
         """
-        state = self._run(workspace, run)
+        state = self._run(workspace, run, project)
         if once is not None:
             answer = self._answered(run, once)
             if answer is not None:
@@ -144,9 +150,9 @@ class Transaction:
         self._tables.project.insert(id=id, workspace=workspace, name=name, created_at=self.now).execute()
         return store_read.project(self._tables, workspace, id)
 
-    def hear(self, workspace: str, run: str) -> None:
+    def hear(self, workspace: str, run: str, project: str | None = None) -> None:
         """Note that the run's producer is there. Raises `NotFound`, `Conflict` if the run has ended."""
-        state = self._run(workspace, run)
+        state = self._run(workspace, run, project)
         if state.row["status"] != "running":
             raise Conflict("The run has ended.")
         state.put(heard_at=self.now)
@@ -232,11 +238,11 @@ class Transaction:
         sql = "INSERT INTO key (scope, key, digest, run, answer) VALUES (?, ?, ?, ?, ?)"
         execute(self._database, sql, scope, once.key, once.digest, run, answer.json.decode())
 
-    def _run(self, workspace: str, id: str) -> RunState:
+    def _run(self, workspace: str, id: str, project: str | None = None) -> RunState:
         if id not in self._runs:
             self._runs[id] = read_runs(self._database, [id]).get(id)
         state = self._runs[id]
-        if state is None or state.row["workspace"] != workspace:
+        if state is None or state.row["workspace"] != workspace or project not in (None, state.row["project"]):
             raise NotFound
         return state
 

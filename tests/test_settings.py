@@ -14,7 +14,15 @@ from sentri_events.errors import SettingsError
 from sentri_events.settings import SETTINGS, Setting, Settings, load
 
 OPERATING = Path(__file__).parent.parent / "docs" / "operating.md"
-OTHER = {"host": "::1", "port": "9", "database": "sqlite:////srv/e.db", "volatile_types": "frame", "log_level": "WARN"}
+SECRET = "0123456789abcdef0123456789abcdef"
+OTHER = {
+    "host": "::1",
+    "port": "9",
+    "jwt_secret": SECRET,
+    "database": "sqlite:////srv/e.db",
+    "volatile_types": "frame",
+    "log_level": "WARN",
+}
 
 DATABASE = "--database (DATABASE_URL)"
 
@@ -40,6 +48,7 @@ def from_command_line(*arguments: str) -> Settings:
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for item in SETTINGS:
         monkeypatch.delenv(item.env, raising=False)
+        monkeypatch.delenv(f"{item.env}_FILE", raising=False)
 
 
 def test_without_any_value_all_is_default() -> None:
@@ -92,6 +101,8 @@ def test_help_tells_option_and_environment(item: Setting) -> None:
             {"database": "mysql://h"},
             f"{DATABASE} must be a URL that begins with sqlite:// or postgresql://, not 'mysql'.",
         ),
+        ({"jwt_secret": "short"}, "--jwt-secret (JWT_SECRET) must have at least 32 bytes, each of several."),
+        ({"jwt_secret": f"{SECRET} short"}, "--jwt-secret (JWT_SECRET) must have at least 32 bytes, each of several."),
         ({"log_level": "loud"}, "--log-level (LOG_LEVEL) must be one of debug, info, warn, error, not 'loud'."),
         ({"run_id_prefix": "a/b"}, "--run-id-prefix (SENTRI_EVENTS_RUN_ID_PREFIX) may hold letters, digits, "),
         ({"run_id_prefix": "a" * 65}, "--run-id-prefix (SENTRI_EVENTS_RUN_ID_PREFIX) may hold letters, digits, "),
@@ -143,5 +154,30 @@ def test_the_documentation_has_a_row_for_each_setting() -> None:
 
 
 def test_no_password_is_in_the_settings_words() -> None:
-    settings = load({"database": "postgresql://me:hush@host/name", "redis_url": "redis://:hush@host"})
+    hush = "hush" * 8
+    settings = load(
+        {item.name: f"sqlite:///{hush}" if item.name == "database" else hush for item in SETTINGS if item.secret}
+    )
     assert "hush" not in repr(settings)
+
+
+@pytest.mark.parametrize("item", [item for item in SETTINGS if item.secret], ids=a_setting)
+def test_a_secret_can_stand_in_a_file(item: Setting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is said more plainly wins. An empty file must not be as good as no secret: nobody would be asked."""
+    value, file = another(item), tmp_path / "secret"
+    file.write_text(f"{value}\n")
+    monkeypatch.setenv(f"{item.env}_FILE", str(file))
+    assert getattr(from_command_line(), item.name) == value
+    monkeypatch.setenv(item.env, item.default or SECRET)
+    assert getattr(from_command_line(), item.name) == (item.default or SECRET)
+    monkeypatch.delenv(item.env)
+    file.write_text(" \n")
+    with pytest.raises(SettingsError, match=rf"{item.env}_FILE names an empty file\."):
+        from_command_line()
+    file.unlink()
+    with pytest.raises(SettingsError, match=rf"{item.env}_FILE cannot be read: No such file or directory\."):
+        from_command_line()
+
+
+def test_several_secrets_are_separated_by_spaces_or_lines() -> None:
+    assert load({"jwt_secret": f" {SECRET}\n{SECRET}x  {SECRET}y"}).jwt_secrets == (SECRET, f"{SECRET}x", f"{SECRET}y")
