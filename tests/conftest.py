@@ -1,16 +1,23 @@
 """What the tests stand on: real servers, and an event loop for pytest-tornado that is not deprecated."""
 
+from __future__ import annotations  # Playwright is installed where its tests run, and only there
+
 import asyncio
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from tornado.platform.asyncio import AsyncIOLoop
 
+from tests.browser import Tabs, chromium
 from tests.redis_server import RedisServer
 from tests.server_process import ServerProcess
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 settings.register_profile("house", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("house")
@@ -53,3 +60,17 @@ def redis(io_loop: AsyncIOLoop, tmp_path: Path) -> Iterator[RedisServer]:
         yield server
     finally:
         io_loop.run_sync(server.close)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium for a module of tests."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def tabs(browser: Browser) -> Iterator[Tabs]:
+    """A browser profile of the test's own."""
+    with Tabs(browser) as tabs:
+        yield tabs

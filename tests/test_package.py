@@ -59,11 +59,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         for path in (ROOT / room).rglob("*.py")
     ]
     files = {str(path) for path in (*core, *rooms)} | {"sentri_events/py.typed"}
+    files |= {str(path.relative_to(ROOT)) for path in (ROOT / "sentri_events/web").rglob("*") if path.is_file()}
     files |= {f"{NAME}.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
     files |= {f"{NAME}.dist-info/{name}" for name in ("licenses/LICENSE", "top_level.txt")}
     assert set(contents(wheel)) == files
     assert {"sentri_events/handlers/stream.py", "sentri_events/backends/memory.py"} < files
-    assert "sentri_events/migrations/0001_initial.py" in files
+    assert {"sentri_events/migrations/0001_initial.py", "sentri_events/web/vendor/VENDOR.json"} < files
     assert contents(wheel)[f"{NAME}.dist-info/top_level.txt"] == b"sentri_events\n"
 
 

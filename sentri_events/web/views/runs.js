@@ -1,0 +1,92 @@
+// The list of runs: newest first, live; the address keeps the filter.
+
+import { html, useEffect, useRef } from "../vendor/htm-preact.js";
+import { follow, runLink, useAddress } from "../address.js";
+import { ListFollower } from "../follow-list.js";
+import { useClock, useFollower } from "../hooks.js";
+import { shown } from "../list-state.js";
+import { ago, clock, duration } from "../words.js";
+import { FirstRun } from "./first-run.js";
+import { Counts, ProgressBar } from "./progress.js";
+import { SignIn } from "./sign-in.js";
+import { Status } from "./status.js";
+import { Top } from "./top.js";
+
+const STATUSES = ["running", "completed", "completed_empty", "failed", "aborted", "interrupted"];
+
+export function Runs() {
+  const [query] = useAddress();
+  const { project = "", status = "" } = query;
+  const follower = useFollower(
+    (redraw) => new ListFollower({ project, status }, redraw),
+    `${project} ${status}`,
+  );
+  const runs = shown(follower.list, query);
+  const now = useClock(true);
+  useEffect(() => {
+    document.title = "Runs · sentri-events";
+  }, []);
+  const filtered = project || status || query.text;
+  return html`<${Top} connection=${follower.connection}><h1>Runs</h1></${Top}>
+    <main>
+      ${follower.connection.name === "signed out" && html`<${SignIn} sentence=${follower.connection.sentence} />`}
+      <${Filter} query=${query} projects=${projectsOf(follower.list)} />
+      ${follower.loaded && runs.length === 0 && (filtered ? html`<p class="empty">No run fits the filter.</p>` : html`<${FirstRun} />`)}
+      <ol class="runs" aria-label="Runs, newest first">
+        ${runs.map((run) => html`<${Row} key=${run.id} run=${run} now=${now} />`)}
+      </ol>
+      <${More} follower=${follower} count=${runs.length} />
+    </main>`;
+}
+
+function Filter({ query, projects }) {
+  const [, setQuery] = useAddress();
+  const set = (name) => (event) => setQuery({ [name]: event.target.value });
+  return html`<form class="filter" role="search" onSubmit=${(event) => event.preventDefault()}>
+    <label>Project
+      <input list="projects" value=${query.project ?? ""} onChange=${set("project")} placeholder="all" />
+    </label>
+    <datalist id="projects">${projects.map((name) => html`<option key=${name} value=${name} />`)}</datalist>
+    <label>Status
+      <select value=${query.status ?? ""} onChange=${set("status")}>
+        <option value="">all</option>
+        ${STATUSES.map((name) => html`<option key=${name} value=${name}>${name.replaceAll("_", " ")}</option>`)}
+      </select>
+    </label>
+    <label class="wide">Text
+      <input type="search" value=${query.text ?? ""} onInput=${set("text")} placeholder="name or id" />
+    </label>
+  </form>`;
+}
+
+function Row({ run, now }) {
+  const running = run.status === "running";
+  const started = Date.parse(run.startedAt);
+  return html`<li class="run">
+    <a href=${runLink(run.id)} onClick=${follow}>
+      <${Status} status=${run.status} />
+      <span class="name">${run.name || run.id}</span>
+      <span class="dim id">${run.name ? run.id : ""}</span>
+      <span class="project">${run.projectId}</span>
+      <${ProgressBar} counts=${run} running=${running} />
+      <${Counts} counts=${run} />
+      <span class="time">${running ? clock(now - started) : duration(run.duration)}</span>
+      <time class="dim" datetime=${run.startedAt}>${ago(started, now)}</time>
+    </a>
+  </li>`;
+}
+
+/** Reads the next page when it comes into view. */
+function More({ follower, count }) {
+  const element = useRef(null);
+  useEffect(() => {
+    const observer = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && follower.more());
+    observer.observe(element.current);
+    return () => observer.disconnect();
+  }, [follower, count]);
+  return html`<div ref=${element} class="more">${!follower.loaded && "Loading …"}</div>`;
+}
+
+function projectsOf(list) {
+  return [...new Set([...list.runs.values()].map((run) => run.projectId))].sort();
+}
