@@ -12,6 +12,7 @@ from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from sentri_events.access import Access
 from sentri_events.errors import NotFound
 from sentri_events.handlers.base import BaseHandler
 from sentri_events.hub import Hub
@@ -76,9 +77,11 @@ class Pages:
 
 
 class _FileHandler(BaseHandler):
-    def initialize(self, hub: Hub, pages: Pages) -> None:  # type: ignore[override]
+    reads = None  # the page is the same for all; what it shows, it asks for
+
+    def initialize(self, hub: Hub, access: Access, pages: Pages) -> None:  # type: ignore[override]
         """`pages` holds the files."""
-        super().initialize(hub)
+        super().initialize(hub, access)
         self.pages = pages
 
     def send(self, asset: Asset, caching: str) -> None:
