@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 
 from tests.chaos.parts import Postgres
+from tests.machine import DATABASE_URL
 
-URL = os.environ.get("SENTRI_TEST_DATABASE_URL")
 _numbers = itertools.count(1)
 
 
@@ -47,11 +47,11 @@ class PostgresServer(Postgres):
 
 
 @contextmanager
-def running() -> Iterator[PostgresServer]:
-    """A server. Raises `PartError` where there is no PostgreSQL."""
+def running(programs: str | None = None) -> Iterator[PostgresServer]:
+    """A server, of the PostgreSQL whose programs are there. Raises `PartError` where there is none."""
     folder = Path(tempfile.mkdtemp(prefix="sentri-postgres-"))
     folder.chmod(0o755)  # as root its user is another, and pytest's own folders are closed to others
-    server = PostgresServer("postgres", folder)
+    server = PostgresServer("postgres", folder, programs)
     try:
         server.run()
         yield server
@@ -61,12 +61,12 @@ def running() -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def server_url() -> Iterator[str]:
-    """The URL of a server on which databases can be made: the environment's, or one of our own."""
-    if URL:
-        yield URL
+def server_url(where: str) -> Iterator[str]:
+    """The URL of a server on which databases can be made: `where` is that, or the folder of a PostgreSQL's programs."""
+    if where == DATABASE_URL:
+        yield where
         return
-    with running() as server:
+    with running(where) as server:
         yield server.url()
 
 

