@@ -73,6 +73,8 @@ class BaseHandler(RequestHandler):
 
     async def prepare(self) -> None:
         """Refuse before the body comes: who may not, and where its length or its coding says so."""
+        if self.hub.stopping:  # a proxy must not send another request on this connection
+            self.set_header("Connection", "close")
         self._parts: list[bytes] = []
         self._size = 0
         # Tornado's own bound answers without a sentence, so it is only the second one.

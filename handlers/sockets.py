@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
+from sentri_events.dialect import chunk
 from sentri_events.viewer import Viewer
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -56,7 +57,7 @@ class Socket:
     """Writes straight to a socket; what the socket does not take is the only thing that is kept."""
 
     __slots__ = (
-        "_began", "_chunked", "_client", "_finishing", "_heartbeat", "_loop", "_moved", "_sent", "_socket", "_streams",
+        "_began", "_client", "_finishing", "_heartbeat", "_last", "_loop", "_moved", "_sent", "_socket", "_streams",
         "_unsent", "_viewer",
     )  # fmt: skip
 
@@ -65,7 +66,7 @@ class Socket:
         self._socket = sock
         self._streams = streams
         self._client = client
-        self._chunked = chunked
+        self._last = LAST_CHUNK if chunked else b""
         self._heartbeat = heartbeat
         self._viewer: Viewer | None = None
         self._unsent: memoryview | None = None
@@ -126,10 +127,12 @@ class Socket:
             self._give_up()
         return False
 
-    def finish(self) -> None:
+    def finish(self, last: bytes = b"") -> None:
         """The last chunk, then wait a little for the client to close, so that it can read all that was sent."""
         if not self._closed and not self._finishing:
             self._finishing = True
+            if last:
+                self._last = chunk(last) + self._last if self._last else last
             self._moved = self._loop.time()
             if self._unsent is None:
                 self._end()
@@ -182,9 +185,9 @@ class Socket:
             self._viewer.ready()
 
     def _end(self) -> None:
-        if self._chunked:
-            self._chunked = False  # the last chunk is sent once
-            if not self.write(LAST_CHUNK):
+        if self._last:
+            last, self._last = self._last, b""  # it is sent once
+            if not self.write(last):
                 return
         self._hang_up()
 

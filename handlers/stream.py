@@ -49,6 +49,9 @@ class StreamHandler(BaseHandler):
             types=self._types(),
         )
         position = self._position()
+        if self.hub.stopping:
+            self._open(b"", dialect).finish(self.hub.farewell())  # any other answer would be the end of an EventSource
+            return
         viewer = await self.hub.follow(
             self.workspace,
             run,
@@ -82,11 +85,14 @@ class StreamHandler(BaseHandler):
         self.set_header("Vary", "Accept")
 
     def _start(self, opening: Opening, dialect: StreamDialect, bare: bool) -> Socket:
-        """Send the headers and what the stream begins with, and leave the connection to the socket.
+        """The stream's sink, which has its beginning.
 
         With `bare`, a stream that begins without a snapshot begins with its position.
         """
-        beginning = _beginning(opening, dialect, bare)
+        return self._open(_beginning(opening, dialect, bare), dialect)
+
+    def _open(self, beginning: bytes, dialect: StreamDialect) -> Socket:
+        """Send the headers and these bytes, and leave the connection to the socket."""
         self.stream_headers()
         if dialect.chunked:
             self.set_header("Transfer-Encoding", "chunked")

@@ -26,6 +26,11 @@ class Piece(NamedTuple):
     data: Any
 
 
+def chunk(body: bytes) -> bytes:
+    """The chunk of HTTP/1.1 that holds `body`."""
+    return b"%x\r\n%b\r\n" % (len(body), body)
+
+
 class Dialect(Protocol):
     """Turns events into what a sink takes. Equal dialects are one; they are keys of a dictionary."""
 
@@ -71,7 +76,7 @@ class StreamDialect(NamedTuple):
 
     def wrap(self, body: bytes) -> bytes:
         """`body` as one chunk, or bare for HTTP/1.0."""
-        return b"%x\r\n%b\r\n" % (len(body), body) if self.chunked else body
+        return chunk(body) if self.chunked else body
 
     def heartbeat(self) -> bytes:
         """A comment that keeps proxies and viewers sure that the stream is open."""

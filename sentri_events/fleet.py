@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 class Fleet:
     """`count` children that run `child` and exit with its status.
 
-    `child` is given what to call when it serves, and a descriptor that becomes readable when the parent is no more.
+    `child` is given what to call when it serves, and a descriptor that becomes readable when the parent is no more. It
+    stops at SIGTERM, however often that comes: Ctrl-C and systemd tell the children as well as the parent. The second
+    signal that the parent is given kills them.
     """
 
     def __init__(self, count: int, child: Callable[[Callable[[], None], int], int]) -> None:
@@ -58,7 +60,7 @@ class Fleet:
         os.close(parent_end)
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C it hears by its parent
             status = self._child(lambda: _say_ready(ready), orphaned)
         except Exception as error:  # noqa: BLE001  a child must not go on as a second parent
             log.error("A server process cannot start: %s", error)
@@ -93,10 +95,13 @@ class Fleet:
         return worst
 
     def _stop(self, *signal_given: object) -> None:
+        self._tell(signal.SIGKILL if self._stopping else signal.SIGTERM)
         self._stopping = True
+
+    def _tell(self, number: int) -> None:
         for child in self._born:
             with suppress(ProcessLookupError):  # it was waited for in this very moment
-                os.kill(child, signal.SIGTERM)
+                os.kill(child, number)
 
 
 def _say_ready(pipe: int | None) -> None:

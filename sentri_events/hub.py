@@ -7,6 +7,7 @@ meanwhile is either in what is read or delivered after it, never between.
 import asyncio
 import logging
 import math
+import random
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from sentri_events.event import Draft, Event, Rules, check_fields, drafts, read_
 from sentri_events.position import Position
 from sentri_events.queue_sink import EventsDialect, QueueSink
 from sentri_events.settings import Settings
+from sentri_events.sse import retry
 from sentri_events.store import Store
 from sentri_events.store_read import Head, Snapshot
 from sentri_events.store_write import Answer, Once
@@ -31,6 +33,10 @@ BUCKETS = 50  # a heartbeat's viewers are served in so many shares
 LOGS = 10_000  # lines of the log in a snapshot
 HEARD_RUNS = 10_000
 WATCH = 1.0  # seconds between two looks at the heads, where there may be other processes
+LEAVING = 1000  # viewers a second that are sent away: no more come back at once than another instance takes in
+TICK = 0.05
+# Milliseconds until they come back: to another instance, or to this one when it has been started again.
+ELSEWHERE, HERE = (100, 1000), (1000, 3000)
 log = logging.getLogger(__name__)
 
 
@@ -97,13 +103,32 @@ class Hub:
         """How many follow here."""
         return sum(map(len, self._buckets))
 
+    async def drain(self, longest: float) -> None:
+        """Send every follower away, also whoever comes from now on: not all at once, but within `longest` seconds."""
+        self.stopping = True
+        viewers = [viewer for bucket in self._buckets for viewer in bucket]
+        share = max(int(LEAVING * TICK), math.ceil(len(viewers) * TICK / max(longest, TICK)))
+        for first in range(0, len(viewers), share):
+            if first:
+                await asyncio.sleep(TICK)
+            for viewer in viewers[first : first + share]:
+                self._send_away(viewer)
+
     def end_followers(self) -> None:
-        """Finish every follower's sink; they may come back with their position."""
+        """Send every follower away at once; they may come back with their position."""
         for bucket in self._buckets:
             for viewer in list(bucket):
-                viewer.leave()
-                viewer.sink.finish()
-            bucket.clear()
+                self._send_away(viewer)
+
+    def farewell(self) -> bytes:
+        """The last block of a stream whose viewer is to come back: when, and each at another moment. It moves no id."""
+        elsewhere = self.backend.shared or self.store.shared
+        return retry(random.randint(*(ELSEWHERE if elsewhere else HERE))) + b"\n"
+
+    def _send_away(self, viewer: Viewer) -> None:
+        if viewer.channel is not None:
+            viewer.leave()
+            viewer.sink.finish(self.farewell())
 
     # Publish
 
@@ -232,8 +257,7 @@ class Hub:
                 if sink.start(viewer):
                     channel.advance(viewer)
                 if self.stopping:  # it came over a connection that was open: it is sent away like the others
-                    viewer.leave()
-                    sink.finish()
+                    self._send_away(viewer)
                 return viewer
 
     async def events(self, workspace: str, run: str, position: Position | None = None) -> AsyncGenerator[Event, None]:

@@ -65,8 +65,8 @@ class QueueSink:
         self._wake()
         return not self._full
 
-    def finish(self) -> None:
-        """The iteration ends after what was written."""
+    def finish(self, last: bytes = b"") -> None:
+        """The iteration ends after what was written. `last` is for who has a connection to lose."""
         self._finished = True
         self._wake()
 

@@ -34,6 +34,7 @@ MAX_HEADER_BYTES = 16 << 10
 SLOW_REQUEST = 15.0  # seconds for the headers, for the body, and for an idle connection's next request
 BACKLOG = 4096
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
@@ -114,10 +115,17 @@ async def _serve(
         loop.remove_reader(end)
         stop.set()
 
+    def told_to_stop() -> None:
+        stop.set()
+        if orphaned is None:  # a second signal ends it at once; a fleet's parent counts for its children
+            for number in STOPPING:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+
     if orphaned is not None:
         loop.add_reader(orphaned, parent_died, orphaned)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for number in STOPPING:
+        loop.add_signal_handler(number, told_to_stop)
     streams = Streams(settings.stall_timeout)
     async with open_hub(settings) as hub:
         access = Access(settings)
@@ -136,11 +144,11 @@ async def _serve(
         server.add_sockets(sockets)
         ready()
         await stop.wait()
+        end = loop.time() + settings.grace
         log.info("Stopping: %d streams are open.", len(streams.open))
-        hub.stopping = True
+        await hub.drain(settings.grace / 2)
+        await streams.drained(end - loop.time())
         server.stop()
-        hub.end_followers()
-        await streams.drained(settings.grace)
     await server.close_all_connections()  # by now the store has answered whoever waited for it
     return 0
 

@@ -22,8 +22,8 @@ class Sink(Protocol):
         """Take a piece. False: it takes no more for now (it keeps what is left of this one), and calls
         `Viewer.ready` when it does; or it is gone, and has called `Viewer.leave`."""
 
-    def finish(self) -> None:
-        """Nothing follows what was written."""
+    def finish(self, last: bytes = b"") -> None:
+        """Nothing follows what was written; but who reads a text/event-stream gets `last`, whole blocks of it."""
 
     def beat(self) -> bool:
         """Show the viewer that it is still connected; False as for `write`."""

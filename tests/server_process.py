@@ -79,19 +79,19 @@ class ServerProcess:
 
     def kill(self) -> None:
         """kill -9"""
-        self._end(signal.SIGKILL)
+        self._end(lambda: os.kill(self.pid, signal.SIGKILL))
 
-    def stop(self) -> int:
-        """SIGTERM; returns the exit status."""
-        return self._end(signal.SIGTERM)
+    def stop(self, tell: Callable[[], None] | None = None) -> int:
+        """SIGTERM, or what `tell` sends; returns the exit status."""
+        return self._end(tell or (lambda: os.kill(self.pid, signal.SIGTERM)))
 
     def restart(self) -> None:
         self.kill()
         self.start()
 
-    def _end(self, number: signal.Signals) -> int:
+    def _end(self, tell: Callable[[], None]) -> int:
         assert self._process is not None
-        self._process.send_signal(number)
+        tell()
         status = self._process.wait(30)
         self._process = None
         return status

@@ -42,7 +42,7 @@ class Ear:
         self.events += data
         return self.takes()
 
-    def finish(self) -> None:
+    def finish(self, last: bytes = b"") -> None:
         self.finished = True
 
     def beat(self) -> bool:

@@ -3,7 +3,7 @@
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,10 +28,10 @@ def patient_server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 @contextmanager
-def stopping(server: ServerProcess) -> Iterator[Future[int]]:
-    """Inside, SIGTERM has arrived. The future is the exit status."""
+def stopping(server: ServerProcess, tell: Callable[[], None] | None = None) -> Iterator[Future[int]]:
+    """Inside, SIGTERM, or what `tell` sends, has arrived. The future is the exit status."""
     with ThreadPoolExecutor(1) as pool:
-        status = pool.submit(server.stop)
+        status = pool.submit(server.stop, tell)
         wait_until(lambda: "Stopping: " in server.log.read_text(), "the server has the signal")
         yield status
 
