@@ -13,6 +13,7 @@ from sentri_events.access import Access, Credential
 from sentri_events.caller import QA_LEAD, VIEWER, Caller, required
 from sentri_events.errors import BadRequest, Forbidden, Invalid, NotFound, SentriEventsError, TooLarge
 from sentri_events.event import encode
+from sentri_events.handlers.origins import API_POLICY, allowance, is_forged, preflight
 from sentri_events.hub import Hub
 from sentri_events.settings import RUN_ID
 from sentri_events.store_write import Once
@@ -32,11 +33,14 @@ class BaseHandler(RequestHandler):
     for GET and HEAD, `writes` for all else; None asks nobody, and then there is no caller. What a handler reads or
     writes is of `self.workspace`; what is of another one is missing, with the same status and bytes.
 
+    `policy` is what a browser lets the answer do: nothing, as it is no page. For one, it is `pages.POLICY`.
+
     Whatever the route, a body is counted as it comes, and refused as soon as it is too long.
     """
 
     reads: ClassVar[str | None] = VIEWER
     writes: ClassVar[str | None] = QA_LEAD
+    policy: ClassVar[str] = API_POLICY
     caller: Caller
 
     def initialize(self, hub: Hub, access: Access) -> None:
@@ -56,9 +60,12 @@ class BaseHandler(RequestHandler):
             raise Forbidden(f"This takes the role {needed}.", requiredRole=needed, currentRole=self.caller.role)
 
     def set_default_headers(self) -> None:
-        """Which program answers is nobody's business."""
+        """Which program answers is nobody's business, nor what it answered once the caller has it."""
         self.clear_header("Server")
         self.set_header("Content-Type", JSON)
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Security-Policy", self.policy)
+        self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("X-Content-Type-Options", "nosniff")
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
@@ -79,15 +86,52 @@ class BaseHandler(RequestHandler):
         self._size = 0
         # Tornado's own bound answers without a sentence, so it is only the second one.
         self.request.connection.set_max_body_size(2 * self.hub.settings.max_body_bytes)  # type: ignore[union-attr]
-        role = self.reads if self.request.method in ("GET", "HEAD") else self.writes
-        if role is not None:
-            self.caller = await self.access.caller(self._credentials())
-            self.require(role)
+        self._allow_origin()
+        await self._admit()
         if self.request.headers.get("Content-Encoding", "").lower() not in ("", "identity"):
             raise BadRequest("The body must not be compressed.")
         length, most = self.request.headers.get("Content-Length", ""), self.hub.settings.max_body_bytes
         if length.isascii() and length.isdigit() and int(length[:18]) > most:
             raise self._too_large()
+
+    async def _admit(self) -> None:
+        """Raises `Unauthorized` or `Forbidden` for who may not do this."""
+        reading = self.request.method in ("GET", "HEAD")
+        role = self.reads if reading else self.writes
+        if role is None or self.request.method == "OPTIONS":  # a browser asks for itself, without credentials
+            return
+        self.caller = await self.access.caller(self._credentials())
+        asked = self.caller.ambient and not self.access.open
+        if self.caller.ambient and not reading and is_forged(self.request, self._origins, asked):
+            raise Forbidden("A page of another origin sent this; --cors-origin (CORS_ORIGIN) says which ones may.")
+        self.require(role)
+
+    @property
+    def _origins(self) -> frozenset[str]:
+        return self.hub.settings.origins
+
+    def _allow_origin(self) -> None:
+        """Let the pages read the answer that may."""
+        if self._origins:
+            self.vary("Origin")
+            for name, value in allowance(self.request.headers.get("Origin"), self._origins).items():
+                self.set_header(name, value)
+
+    def vary(self, name: str) -> None:
+        """The answer depends on that header of the request."""
+        before = self._headers.get("Vary")
+        self.set_header("Vary", f"{before}, {name}" if before else name)
+
+    def options(self, *_path: str) -> None:
+        """What a browser asks before it lets a page of another origin send something."""
+        if not self._origins:
+            raise HTTPError(HTTPStatus.METHOD_NOT_ALLOWED)
+        self.clear_header("Content-Type")
+        self.set_header("Allow", ", ".join(self._allowed()))
+        if "Access-Control-Allow-Origin" in self._headers:
+            for name, value in preflight(self._allowed()).items():
+                self.set_header(name, value)
+        self.set_status(HTTPStatus.NO_CONTENT)
 
     def _credentials(self) -> Iterator[Credential]:
         """In the order in which they are tried."""
@@ -168,6 +212,7 @@ class BaseHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """`{"error": "<a sentence>"}`; of an unknown error nothing but that it happened."""
         error = kwargs.get("exc_info", (None, None, None))[1]
+        self._allow_origin()
         sentence = str(error) if isinstance(error, SentriEventsError) else ""
         if isinstance(error, HTTPError) and status_code == HTTPStatus.BAD_REQUEST:
             sentence = error.log_message or ""
@@ -199,6 +244,7 @@ class BaseHandler(RequestHandler):
             method
             for method in self.SUPPORTED_METHODS
             if getattr(type(self), method.lower()) is not getattr(RequestHandler, method.lower())
+            and (method != "OPTIONS" or self._origins)
         ]
 
 
@@ -207,7 +253,7 @@ class MissingHandler(BaseHandler):
 
     reads = writes = None
 
-    def get(self) -> None:
+    def get(self, *_path: str) -> None:
         """For every method."""
         raise NotFound
 
@@ -219,7 +265,7 @@ class MovedHandler(BaseHandler):
 
     reads = writes = None
 
-    def get(self) -> None:
+    def get(self, *_path: str) -> None:
         """308 to `/api/v1/runs/…`, for every method, the query kept."""
         self.clear_header("Content-Type")
         self.set_status(308)

@@ -78,6 +78,7 @@ class Pages:
 
 class _FileHandler(BaseHandler):
     reads = None  # the page is the same for all; what it shows, it asks for
+    policy = POLICY
 
     def initialize(self, hub: Hub, access: Access, pages: Pages) -> None:  # type: ignore[override]
         """`pages` holds the files."""
@@ -88,9 +89,7 @@ class _FileHandler(BaseHandler):
         """The file, or 304 for who has it."""
         self.set_header("Content-Type", f"{asset.kind}; charset=utf-8")
         self.set_header("Cache-Control", caching)
-        self.set_header("Content-Security-Policy", POLICY)
-        self.set_header("Referrer-Policy", "no-referrer")
-        self.set_header("Vary", "Accept-Encoding")
+        self.vary("Accept-Encoding")
         self.set_header("Etag", f'W/"{asset.digest}"')
         if self.check_etag_header():
             self.set_status(304)

@@ -65,7 +65,7 @@ class StreamHandler(BaseHandler):
         if viewer is None:
             self.clear_header("Content-Type")
             self.set_header("Cache-Control", "no-cache")
-            self.set_header("Vary", "Accept")
+            self.vary("Accept")
             self.set_status(204)
             self.finish()
 
@@ -82,7 +82,7 @@ class StreamHandler(BaseHandler):
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Connection", "keep-alive")
         self.set_header("X-Accel-Buffering", "no")
-        self.set_header("Vary", "Accept")
+        self.vary("Accept")
 
     def _start(self, opening: Opening, dialect: StreamDialect, bare: bool) -> Socket:
         """The stream's sink, which has its beginning.
@@ -132,7 +132,7 @@ class StreamHandler(BaseHandler):
         if reset is not None:
             body += b',"reset":"%b"' % reset.encode()
         self.set_header("Cache-Control", "no-store")
-        self.set_header("Vary", "Accept")
+        self.vary("Accept")
         self.answer(body + b"}")
 
     def on_connection_close(self) -> None:

@@ -44,6 +44,9 @@ class Settings:
     no_query_token: bool = _setting(
         False, "SENTRI_EVENTS_NO_QUERY_TOKEN", "Take no token from ?token=, where logs and histories may keep it."
     )
+    cors_origin: str = _setting(
+        "", "CORS_ORIGIN", "Other origins whose pages may ask with a user's cookie, by comma: https://app.example.org."
+    )
     metrics_token: str = _setting(
         "", "SENTRI_EVENTS_METRICS_TOKEN", "Bearer token for GET /metrics alone; admins may read it too.", secret=True
     )
@@ -99,6 +102,11 @@ class Settings:
             raise SettingsError(f"{_label('log_level')} must be one of {known}, not {self.log_level!r}.")
         if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", self.run_id_prefix):
             raise SettingsError(f"{_label('run_id_prefix')} may hold letters, digits, '.', '_' and '-', 64 at most.")
+        for origin in self.origins:
+            if not re.fullmatch(r"https?://[a-z0-9._-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?", origin):
+                raise SettingsError(
+                    f"{_label('cors_origin')} takes origins such as https://app.example.org, not {origin!r}."
+                )
         if any(len(secret.encode()) < LEAST_SECRET for secret in self.jwt_secrets):
             raise SettingsError(f"{_label('jwt_secret')} must have at least {LEAST_SECRET} bytes, each of several.")
         for name in self.volatile:
@@ -109,6 +117,11 @@ class Settings:
     def volatile(self) -> frozenset[str]:
         """The types that are volatile by default (protocol, section 1)."""
         return frozenset(name.strip() for name in self.volatile_types.split(",") if name.strip())
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins of other pages that may ask."""
+        return frozenset(origin.strip() for origin in self.cors_origin.split(",") if origin.strip())
 
     @property
     def jwt_secrets(self) -> tuple[str, ...]:

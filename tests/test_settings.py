@@ -19,6 +19,7 @@ OTHER = {
     "host": "::1",
     "port": "9",
     "jwt_secret": SECRET,
+    "cors_origin": "https://app.example.org",
     "database": "sqlite:////srv/e.db",
     "volatile_types": "frame",
     "log_level": "WARN",
@@ -100,6 +101,11 @@ def test_help_tells_option_and_environment(item: Setting) -> None:
         (
             {"database": "mysql://h"},
             f"{DATABASE} must be a URL that begins with sqlite:// or postgresql://, not 'mysql'.",
+        ),
+        ({"cors_origin": "*"}, "--cors-origin (CORS_ORIGIN) takes origins such as https://app.example.org, not '*'."),
+        (
+            {"cors_origin": "https://a.b/"},
+            "--cors-origin (CORS_ORIGIN) takes origins such as https://app.example.org, not",
         ),
         ({"jwt_secret": "short"}, "--jwt-secret (JWT_SECRET) must have at least 32 bytes, each of several."),
         ({"jwt_secret": f"{SECRET} short"}, "--jwt-secret (JWT_SECRET) must have at least 32 bytes, each of several."),

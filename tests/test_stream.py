@@ -89,6 +89,8 @@ def test_a_new_viewer_to_the_byte(server: ServerProcess) -> None:
             "vary": "Accept",
             "transfer-encoding": "chunked",
             "x-content-type-options": "nosniff",
+            "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+            "referrer-policy": "no-referrer",
             "date": "",
         }
         first = b'retry: 2000\nid: %s.1\ndata: {"type":"snapshot","run":%s}\n\n' % (epoch.encode(), document)
