@@ -12,12 +12,25 @@ from tests.server_process import ServerProcess
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+PICTURE = (  # a JPEG of one grey dot
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////////////"
+    "wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAA//EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AN//Z"
+)
 pytestmark = pytest.mark.browser
 
 
 def emit(server: ServerProcess, run: str, *events: dict[str, object]) -> None:
     status, answer = server.request("POST", f"/api/v1/runs/{run}/events", list(events))
     assert status == 201, answer
+
+
+def volatile(server: ServerProcess, run: str, event: dict[str, object]) -> None:
+    status, answer = server.request("POST", f"/api/v1/runs/{run}/events?volatile=true", event)
+    assert status == 202, answer
+
+
+def result(test: str, status: str, **more: object) -> dict[str, object]:
+    return {"type": "result", "result": {"testId": test, "status": status, **more}}
 
 
 def connection(page: Page, name: str) -> None:
@@ -46,3 +59,46 @@ def test_a_run_is_shown_from_its_past_to_its_end(server: ServerProcess, tabs: Ta
     emit(server, run, {"type": "done", "status": "completed"})
     connection(page, "finished")
     page.wait_for_selector(".head >> text=completed")
+
+
+def test_the_head_shows_how_a_run_stands(server: ServerProcess, tabs: Tabs) -> None:
+    """Caught: a title and an icon that stay as they were, and fields that the page does not know left out."""
+    run = server.make_run("web", name="nightly", total=4, tracePath="/artifacts/trace.zip", ci={"job": 12})
+    page = tabs.open(f"{server.url}/runs/{run}")
+    connection(page, "live")
+    icon = page.get_attribute("link[rel=icon]", "href")
+    emit(server, run, result("a", "passed"), result("b", "failed"))
+    page.wait_for_selector('.numbers >> text="2"')
+    assert page.locator(".numbers div").all_inner_texts() == ["failed\n1", "passed\n1", "skipped\n0", "to go\n2"]
+    assert page.title() == "50 % 1 failed · nightly"
+    assert page.get_attribute("link[rel=icon]", "href") != icon
+    assert page.get_by_role("progressbar").get_attribute("aria-valuetext") == "2 of 4 done, 1 failed"
+    assert (
+        page.get_by_role("link", name="trace: trace.zip").get_attribute("href") == f"{server.url}/artifacts/trace.zip"
+    )
+    page.click("text=More about this run")
+    page.wait_for_selector('dd >> text="job": 12')
+    emit(server, run, {"type": "done", "status": "failed", "error": "The machine is on fire."})
+    page.wait_for_selector(".error >> text=The machine is on fire.")
+    assert page.title() == "✕ 1 failed · nightly"
+
+
+def test_pictures_words_and_unknown_events_are_shown_as_they_come(server: ServerProcess, tabs: Tabs) -> None:
+    """Caught: an unknown type that is dropped, and a picture that outlives its run."""
+    run = server.make_run()
+    page = tabs.open(f"{server.url}/runs/{run}?tab=events")
+    connection(page, "live")
+    emit(server, run, {"type": "llm_token", "token": "once "}, {"type": "llm_token", "token": "upon"})
+    page.wait_for_selector(".tokens >> text=once upon")
+    volatile(server, run, {"type": "frame", "data": PICTURE})
+    assert page.get_attribute("figure img", "src") == f"data:image/jpeg;base64,{PICTURE}"
+    page.wait_for_selector("figcaption >> text=now")
+    volatile(server, run, {"type": "mouse", "x": 17})
+    page.click("summary >> text=mouse")
+    page.wait_for_selector('.volatile pre >> text="x": 17')
+    emit(server, run, {"type": "weird", "why": "not"})
+    page.click("summary >> text=weird")
+    page.locator(".raw pre").get_by_text('"why": "not"').wait_for()
+    emit(server, run, {"type": "done", "status": "completed"})
+    connection(page, "finished")
+    assert page.locator("figure").count() == 0

@@ -32,7 +32,7 @@ export function newRun(document) {
     counts: { passed: 0, failed: 0, skipped: 0, total: 0 },
     frame: null, // the live picture: {data, at (ms)}
     tokens: "", // LLM text
-    steps: new Map(), // volatile types other than frame -> the latest event
+    volatile: new Map(), // the latest event of each volatile type but frame
     ended: document.status !== "running",
   };
   for (const result of document.results ?? []) run.results.set(result.testId, { ...result, seq: 0, at: 0 });
@@ -71,7 +71,7 @@ function applyOne(run, entry) {
     if (event.type === "frame") run.frame = { data: event.data, at };
     else if (event.type === "snapshot") Object.assign(run.fields, plain(event.run ?? {}));
     else if (event.type === "llm_token") addToken(run, event);
-    else run.steps.set(event.type, event);
+    else run.volatile.set(event.type, event);
     return;
   }
   run.seq = seq;
@@ -102,7 +102,8 @@ const EFFECTS = {
     run.fields.status = status;
     run.fields.finishedAt = new Date(at).toISOString();
     run.fields.duration = Math.max(0, at - Date.parse(run.fields.startedAt));
-    run.frame = null;
+    run.frame = null; // what it shows is over
+    run.volatile.clear();
     run.ended = true;
   },
   llm_token(run, event) {

@@ -1,17 +1,41 @@
-// What only happens live: the picture with its age, and LLM text as it grows.
+// What only happens live: the picture with its age, LLM text as it grows, and volatile events of any other type, raw.
 
-import { html } from "../vendor/htm-preact.js";
+import { html, useEffect, useRef } from "../vendor/htm-preact.js";
 import { useClock } from "../hooks.js";
+import { duration } from "../words.js";
 
 export function Live({ run }) {
-  const now = useClock(run.frame !== null);
-  if (!run.frame && !run.tokens) return null;
-  return html`<section class="live">
-    ${run.frame &&
-    html`<figure>
-      <img alt="What the run's browser shows" src="data:image/jpeg;base64,${run.frame.data}" />
-      <figcaption class="dim">${Math.max(0, Math.round((now - run.frame.at) / 1000))} s old</figcaption>
-    </figure>`}
-    ${run.tokens && html`<pre class="tokens" tabindex="0" aria-label="LLM text">${run.tokens}</pre>`}
+  if (!run.frame && !run.tokens && run.volatile.size === 0) return null;
+  return html`<section class="live" aria-label="Live">
+    ${run.frame && html`<${Picture} frame=${run.frame} />`}
+    ${run.tokens && html`<${Tokens} text=${run.tokens} />`}
+    ${[...run.volatile.values()].map(
+      (event) => html`<details key=${event.type} class="volatile">
+        <summary>${event.type}</summary>
+        <pre>${JSON.stringify(event, null, 2)}</pre>
+      </details>`,
+    )}
   </section>`;
+}
+
+function Picture({ frame }) {
+  const now = useClock(true);
+  const age = Math.max(0, now - frame.at);
+  return html`<figure>
+    <img alt="What the run's browser shows" src="data:image/jpeg;base64,${frame.data}" />
+    <figcaption class=${age > 10_000 ? "warn" : "dim"}>${age < 2000 ? "now" : `${duration(age)} old`}</figcaption>
+  </figure>`;
+}
+
+/** Stays at its end while it grows, unless somebody has scrolled up. */
+function Tokens({ text }) {
+  const element = useRef(null);
+  const atEnd = useRef(true);
+  useEffect(() => {
+    if (atEnd.current) element.current.scrollTop = element.current.scrollHeight;
+  }, [text]);
+  const onScroll = ({ target }) => {
+    atEnd.current = target.scrollHeight - target.scrollTop - target.clientHeight < 20;
+  };
+  return html`<pre class="tokens" ref=${element} onScroll=${onScroll} tabindex="0" role="region" aria-label="LLM text">${text}</pre>`;
 }

@@ -28,13 +28,13 @@ export function ProgressBar({ counts, running }) {
   </div>`;
 }
 
-export function Counts({ counts }) {
+export function Counts({ counts, running }) {
   const done = PARTS.reduce((sum, [name]) => sum + (counts[name] ?? 0), 0);
   const left = Math.max(0, (counts.total ?? 0) - done);
   return html`<span class="counts">
     ${(counts.failed ?? 0) > 0 && html`<b class="bad">${count(counts.failed)} failed</b>`}
     <span class=${counts.passed ? "good" : ""}>${count(counts.passed ?? 0)} passed</span>
     ${(counts.skipped ?? 0) > 0 && html`<span>${count(counts.skipped)} skipped</span>`}
-    ${left > 0 && html`<span class="dim">${count(left)} to go</span>`}
+    ${left > 0 && html`<span class="dim">${count(left)} ${running ? "to go" : "not run"}</span>`}
   </span>`;
 }

@@ -1,24 +1,73 @@
-// The head of a run: status, clock, counts, progress and what it was.
+// The head of a run: how it stands, how long it has taken and still takes, and what there is besides.
 
-import { html } from "../vendor/htm-preact.js";
+import { html, useEffect } from "../vendor/htm-preact.js";
+import { remaining } from "../estimate.js";
+import { setIcon, setTitle } from "../favicon.js";
 import { useClock } from "../hooks.js";
-import { clock, duration } from "../words.js";
-import { Counts, ProgressBar } from "./progress.js";
-import { Status } from "./status.js";
+import { clock, count, duration } from "../words.js";
+import { Announce } from "./announce.js";
+import { Artifacts, artifactsOf } from "./artifacts.js";
+import { Details } from "./details.js";
+import { ProgressBar } from "./progress.js";
+import { Status, sign, tone } from "./status.js";
 
 /** `live`: it happens now, so the clock ticks while it runs; else it is shown as of its last event. */
-export function RunHead({ run, live }) {
+export function RunHead({ run, live, children }) {
   const { fields, counts } = run;
   const running = fields.status === "running";
-  const now = useClock(running && live);
+  const ticking = useClock(running && live);
+  const now = live ? ticking : Date.parse(run.events.at(-1)?.at ?? fields.startedAt);
   const started = Date.parse(fields.startedAt);
-  const shown = running && live ? now : Date.parse(run.events.at(-1)?.at ?? fields.startedAt);
-  return html`<section class="head">
-    <${Status} status=${fields.status} />
-    <span class="clock">${running ? clock(shown - started) : duration(fields.duration)}</span>
-    <${Counts} counts=${counts} />
-    <span class="dim">${fields.projectId} · ${run.id}</span>
+  const left = running ? remaining(run, now) : null;
+  useTab(run);
+  return html`<section class="head card" aria-label="The run">
+    <div class="stand">
+      <${Status} status=${fields.status} />
+      <span class="clock" title="Since ${new Date(started).toLocaleString()}">
+        ${running ? clock(now - started) : duration(fields.duration)}
+      </span>
+      ${left !== null && html`<span class="dim">about ${clock(left)} to go</span>`}
+      <span class="what dim">
+        ${fields.projectId} · ${run.id} · <time datetime=${fields.startedAt}>${new Date(started).toLocaleString()}</time>
+      </span>
+      ${children}
+    </div>
+    <${Numbers} counts=${counts} running=${running} />
     <${ProgressBar} counts=${counts} running=${running} />
-    ${fields.error && html`<pre class="error">${fields.error}</pre>`}
+    ${fields.error && html`<pre class="error" role="alert">${fields.error}</pre>`}
+    <${Artifacts} artifacts=${artifactsOf(fields)} />
+    <${Details} fields=${fields} />
+    <${Announce} run=${run} />
   </section>`;
+}
+
+function Numbers({ counts, running }) {
+  const left = Math.max(0, counts.total - counts.passed - counts.failed - counts.skipped);
+  const numbers = [
+    ["failed", counts.failed, counts.failed ? "bad" : "dim"],
+    ["passed", counts.passed, counts.passed ? "good" : "dim"],
+    ["skipped", counts.skipped, counts.skipped ? "" : "dim"],
+    [running ? "to go" : "not run", left, left ? "" : "dim"],
+  ];
+  return html`<dl class="numbers">
+    ${numbers.map(
+      ([name, number, kind]) => html`<div key=${name} class=${kind}>
+        <dt>${name}</dt>
+        <dd>${count(number)}</dd>
+      </div>`,
+    )}
+  </dl>`;
+}
+
+/** The browser's tab says how it stands. */
+function useTab(run) {
+  const { fields, counts } = run;
+  const running = fields.status === "running";
+  const done = counts.passed + counts.failed + counts.skipped;
+  const share = !running ? 1 : counts.total ? Math.max(0.05, done / counts.total) : 0.25;
+  const said = running && counts.total ? `${Math.floor((100 * done) / counts.total)} %` : sign(fields.status);
+  const failing = counts.failed ? `${count(counts.failed)} failed · ` : "";
+  setIcon(tone(fields.status), share, counts.failed > 0);
+  setTitle(`${said} ${failing}${fields.name || run.id}`);
+  useEffect(() => () => setIcon("dim"), []);
 }

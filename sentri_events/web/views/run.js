@@ -3,6 +3,7 @@
 import { html, useEffect, useState } from "../vendor/htm-preact.js";
 import { useAddress } from "../address.js";
 import { RunFollower } from "../follow-run.js";
+import { setTitle } from "../favicon.js";
 import { useFollower } from "../hooks.js";
 import { Live } from "./live.js";
 import { LogView } from "./log.js";
@@ -14,7 +15,12 @@ import { SignIn } from "./sign-in.js";
 import { TimelineView } from "./timeline.js";
 import { Top } from "./top.js";
 
-const TABS = { results: ["Results", ResultsView], log: ["Log", LogView], timeline: ["Timeline", TimelineView], events: ["Events", RawView] };
+const TABS = {
+  results: ["Results", ResultsView],
+  log: ["Log", LogView],
+  timeline: ["Timeline", TimelineView],
+  events: ["Events", RawView],
+};
 
 export function Run({ id }) {
   const follower = useFollower((redraw) => new RunFollower(id, redraw), id);
@@ -25,9 +31,7 @@ export function Run({ id }) {
   const shown = replayed ?? run;
   const tab = query.tab in TABS ? query.tab : "results";
   const select = (test) => setQuery({ test });
-  useEffect(() => {
-    document.title = `${id} · sentri-events`;
-  }, [id]);
+  useEffect(() => setTitle(id), [id]);
   const View = TABS[tab][1];
   return html`<${Top} connection=${connection} behind=${behind}><h1>${run?.fields.name || id}</h1></${Top}>
     <main class="run-page">
@@ -39,7 +43,13 @@ export function Run({ id }) {
         <${Live} run=${shown} />
         <${Tabs} tab=${tab} run=${shown} onTab=${(name) => setQuery({ tab: name === "results" ? "" : name })} />
         <section class="tab-panel" role="tabpanel" id="panel" aria-labelledby="tab-${tab}">
-          <${View} run=${shown} version=${shown.version} selected=${query.test ?? null} onSelect=${select} />
+          <${View}
+            run=${shown}
+            version=${shown.version}
+            selected=${query.test ?? null}
+            onSelect=${select}
+            live=${!replayed && !run.ended}
+          />
         </section>
         ${run.ended &&
         connection.name !== "catching up" &&

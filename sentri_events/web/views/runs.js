@@ -3,6 +3,7 @@
 import { html, useEffect, useRef } from "../vendor/htm-preact.js";
 import { follow, runLink, useAddress } from "../address.js";
 import { ListFollower } from "../follow-list.js";
+import { setTitle } from "../favicon.js";
 import { useClock, useFollower } from "../hooks.js";
 import { shown } from "../list-state.js";
 import { ago, clock, duration } from "../words.js";
@@ -23,9 +24,7 @@ export function Runs() {
   );
   const runs = shown(follower.list, query);
   const now = useClock(true);
-  useEffect(() => {
-    document.title = "Runs · sentri-events";
-  }, []);
+  useEffect(() => setTitle("Runs · sentri-events"), []);
   const filtered = project || status || query.text;
   return html`<${Top} connection=${follower.connection}><h1>Runs</h1></${Top}>
     <main>
@@ -69,7 +68,7 @@ function Row({ run, now }) {
       <span class="dim id">${run.name ? run.id : ""}</span>
       <span class="project">${run.projectId}</span>
       <${ProgressBar} counts=${run} running=${running} />
-      <${Counts} counts=${run} />
+      <${Counts} counts=${run} running=${running} />
       <span class="time">${running ? clock(now - started) : duration(run.duration)}</span>
       <time class="dim" datetime=${run.startedAt}>${ago(started, now)}</time>
     </a>
