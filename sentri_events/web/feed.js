@@ -8,8 +8,8 @@
 import { Backoff } from "./backoff.js";
 import { Refused, ask, url } from "./api.js";
 
-const OPENING = 8_000; // milliseconds in which a stream begins, or something stands between
-const SILENCE = 15_000; // after which it is checked whether there was nothing to say
+const OPENING = 6_000; // milliseconds in which a stream begins, or something stands between
+const SILENCE = 10_000; // after which it is checked whether there was nothing to say
 const BATCH = 20; // in which events gather for one message to the tabs
 const STUCK = 30_000; // in which the browser connects again, or is told to
 const NATIVE_RETRY = 2_000; // what the server asks browsers to wait

@@ -9,12 +9,16 @@ import { listen } from "./line.js";
 import { apply, newRun } from "./run-state.js";
 import { onToken, token } from "./session.js";
 
+const NOTHING_MORE = "The server has said that nothing more will come.";
+const HEARING = new Set(["live", "polling", "catching up", "connecting"]);
+
 export class RunFollower {
   run = null; // its state, from run-state.js; null until its document is here
   connection = { name: "connecting" }; // as in feed.js, and "catching up", "finished", "interrupted"
   head = 0; // the last event that is known to exist
   document = null; // as it was read at the beginning
   trimmed = false; // the oldest events are there no more
+  lost = 0; // since when (ms) nothing is heard of a run that has not ended; 0 while something is
   #id;
   #onChange;
   #epoch = "";
@@ -48,6 +52,8 @@ export class RunFollower {
 
   #say(connection) {
     this.connection = connection;
+    const heard = this.run?.ended || HEARING.has(connection.name);
+    this.lost = heard ? 0 : this.lost || Date.now();
     this.#onChange();
   }
 
@@ -159,8 +165,12 @@ export class RunFollower {
 
   /** Say how things stand when nothing is on its way. */
   #settle() {
-    if (this.run.ended) this.#say({ name: this.run.fields.status === "interrupted" ? "interrupted" : "finished" });
-    else this.#say(this.#feed);
+    if (!this.run.ended) {
+      this.#say(this.#feed);
+      return;
+    }
+    const name = this.run.fields.status === "interrupted" ? "interrupted" : "finished";
+    this.#say({ name, sentence: this.#feed.name === "ended" ? NOTHING_MORE : undefined });
   }
 
   #refused(error) {

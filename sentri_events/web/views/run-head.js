@@ -11,22 +11,26 @@ import { Details } from "./details.js";
 import { ProgressBar } from "./progress.js";
 import { Status, sign, tone } from "./status.js";
 
-/** `live`: it happens now, so the clock ticks while it runs; else it is shown as of its last event. */
-export function RunHead({ run, live, children }) {
+/**
+ * `live`: it happens now, so the clock ticks while it runs; else it is shown as of its last event.
+ * `lost`: since when nothing is heard of it, or 0: then nobody knows whether it still runs.
+ */
+export function RunHead({ run, live, lost, children }) {
   const { fields, counts } = run;
   const running = fields.status === "running";
-  const ticking = useClock(running && live);
-  const now = live ? ticking : Date.parse(run.events.at(-1)?.at ?? fields.startedAt);
+  const ticking = useClock(running && live && !lost);
+  const now = lost || live ? lost || ticking : Date.parse(run.events.at(-1)?.at ?? fields.startedAt);
   const started = Date.parse(fields.startedAt);
   const left = running ? remaining(run, now) : null;
   useTab(run);
-  return html`<section class="head card" aria-label="The run">
+  return html`<section class="head card ${lost ? "lost" : ""}" aria-label="The run">
     <div class="stand">
       <${Status} status=${fields.status} />
       <span class="clock" title="Since ${new Date(started).toLocaleString()}">
         ${running ? clock(now - started) : duration(fields.duration)}
       </span>
-      ${left !== null && html`<span class="dim">about ${clock(left)} to go</span>`}
+      ${lost > 0 && html`<span class="warn">not known since ${new Date(lost).toLocaleTimeString()}</span>`}
+      ${left !== null && !lost && html`<span class="dim">about ${clock(left)} to go</span>`}
       <span class="what dim">
         ${fields.projectId} · ${run.id} · <time datetime=${fields.startedAt}>${new Date(started).toLocaleString()}</time>
       </span>

@@ -39,7 +39,7 @@ export function Run({ id }) {
       ${connection.name === "gone" && html`<p class="empty">There is no run ${id}, or it is not yours to see.</p>`}
       ${shown &&
       html`
-        <${RunHead} run=${shown} live=${!replayed} />
+        <${RunHead} run=${shown} live=${!replayed} lost=${replayed ? 0 : follower.lost} />
         <${Live} run=${shown} />
         <${Tabs} tab=${tab} run=${shown} onTab=${(name) => setQuery({ tab: name === "results" ? "" : name })} />
         <section class="tab-panel" role="tabpanel" id="panel" aria-labelledby="tab-${tab}">
