@@ -8,6 +8,7 @@ from tornado.routing import URLSpec
 from sentri_events.access import Access
 from sentri_events.handlers.base import MissingHandler, MovedHandler
 from sentri_events.handlers.health import HealthHandler, ReadyHandler
+from sentri_events.handlers.lists import ProjectEventsHandler, WorkspaceEventsHandler
 from sentri_events.handlers.pages import AssetHandler, PageHandler, Pages
 from sentri_events.handlers.projects import ProjectHandler, ProjectRunsHandler, ProjectsHandler
 from sentri_events.handlers.publish import PublishHandler
@@ -31,17 +32,20 @@ def routes(hub: Hub, prefix: str = "", streams: Streams | None = None, access: A
     if streams is None:
         streams = Streams(hub.settings.stall_timeout)
     page = {**common, "pages": Pages()}
+    streaming = {**common, "streams": streams}
     prefix = re.escape(prefix)
     api = f"{prefix}/api/v1"
     return [
         URLSpec(rf"{api}/runs", RunsHandler, common),
         URLSpec(rf"{api}/runs/([^/]+)", RunHandler, common),
-        URLSpec(rf"{api}/runs/([^/]+)/events", EventsHandler, {**common, "streams": streams}),
+        URLSpec(rf"{api}/runs/([^/]+)/events", EventsHandler, streaming),
         URLSpec(rf"{api}/runs/([^/]+)/alive", AliveHandler, common),
         URLSpec(rf"{api}/runs/([^/]+)/abort", AbortHandler, common),
         URLSpec(rf"{api}/projects", ProjectsHandler, common),
         URLSpec(rf"{api}/projects/([^/]+)", ProjectHandler, common),
         URLSpec(rf"{api}/projects/([^/]+)/runs", ProjectRunsHandler, common),
+        URLSpec(rf"{api}/projects/([^/]+)/events", ProjectEventsHandler, streaming),
+        URLSpec(rf"{api}/workspace/events", WorkspaceEventsHandler, streaming),
         URLSpec(rf"{prefix}/health", HealthHandler, common),
         URLSpec(rf"{prefix}/health/ready", ReadyHandler, common),
         URLSpec(rf"{prefix}/", PageHandler, page),

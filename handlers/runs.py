@@ -7,6 +7,7 @@ from sentri_events.errors import BadRequest, Invalid, NotFound
 from sentri_events.event import FINAL_STATUSES, check_depth, check_id, read_json
 from sentri_events.handlers.base import BaseHandler
 from sentri_events.hub import LOGS
+from sentri_events.lists import page_document
 
 PAGE = 50
 LONGEST_PAGE = 500
@@ -29,7 +30,7 @@ class RunsHandler(BaseHandler):
         limit = max(1, self.number("limit", PAGE, LONGEST_PAGE))
         before = self.number("cursor", 0, 1 << 62) or None
         data, following = await self.hub.store.runs(self.workspace, project, status, limit, before)
-        self.answer({"data": data, "next": None if following is None else str(following)})
+        self.answer(page_document(data, following))
 
     async def post(self) -> None:
         """Make a run; 201 with its document."""

@@ -1,37 +1,28 @@
-"""Following a run: who, whether and from where are answered here; then the socket is the viewer's sink.
-
-A stream is detached from Tornado and keeps one small record: no handler, coroutine, timer or future each.
-"""
+"""Following a run: who, whether and from where are answered here; then the socket is the viewer's sink."""
 
 import asyncio
 
-from tornado.web import Finish
-
 from sentri_events.access import Access
 from sentri_events.dialect import StreamDialect
-from sentri_events.errors import BadRequest
 from sentri_events.event import Event, encode, iso
-from sentri_events.handlers.base import BaseHandler
-from sentri_events.handlers.sockets import Client, Socket, Streams, open_socket
+from sentri_events.handlers.sockets import Socket, Streams
+from sentri_events.handlers.streaming import RETRY, StreamingHandler
 from sentri_events.hub import LOGS, Hub, Opening
 from sentri_events.position import Position, read_position, write_position
-from sentri_events.settings import EVENT_TYPE
 from sentri_events.store_read import Head
 
-RETRY = 2000  # milliseconds until a viewer connects again
 MOST_LOGS = 1_000_000
 PAGE_EVENTS = 1000
 PAGE_BYTES = (4 << 20) - 100 * PAGE_EVENTS  # room for what stands around the events
 LONGEST_WAIT = 30
 
 
-class StreamHandler(BaseHandler):
+class StreamHandler(StreamingHandler):
     """`GET /api/v1/runs/{id}/events` (protocol, section 2), and as a page of history (section 4)."""
 
     def initialize(self, hub: Hub, access: Access, streams: Streams) -> None:  # type: ignore[override]
         """`streams` keeps the open sockets."""
-        super().initialize(hub, access)
-        self.streams = streams
+        super().initialize(hub, access, streams)
         self._patience: asyncio.Timeout | None = None
 
     async def get(self, run: str) -> None:
@@ -42,15 +33,10 @@ class StreamHandler(BaseHandler):
         if "application/json" in accepted and "text/event-stream" not in accepted:
             await self._page(run)
             return
-        dialect = StreamDialect(
-            chunked=self.request.version != "HTTP/1.0",
-            named=self.flag("named"),
-            meta=self.flag("meta"),
-            types=self._types(),
-        )
+        dialect = self.dialect()
         position = self._position()
         if self.hub.stopping:
-            self._open(b"", dialect).finish(self.hub.farewell())  # any other answer would be the end of an EventSource
+            self.send_away(dialect)
             return
         viewer = await self.hub.follow(
             self.workspace,
@@ -73,37 +59,14 @@ class StreamHandler(BaseHandler):
         """The headers, and the end."""
         self.check_run(run)
         await self.hub.head(self.workspace, run)
-        self.stream_headers()
-        await self.flush()  # as they are: at the end Tornado would add the length of a body that is none
-
-    def stream_headers(self) -> None:
-        """The headers of every stream."""
-        self.set_header("Content-Type", "text/event-stream")
-        self.set_header("Cache-Control", "no-cache")
-        self.set_header("Connection", "keep-alive")
-        self.set_header("X-Accel-Buffering", "no")
-        self.vary("Accept")
+        await self.only_headers()
 
     def _start(self, opening: Opening, dialect: StreamDialect, bare: bool) -> Socket:
         """The stream's sink, which has its beginning.
 
         With `bare`, a stream that begins without a snapshot begins with its position.
         """
-        return self._open(_beginning(opening, dialect, bare), dialect)
-
-    def _open(self, beginning: bytes, dialect: StreamDialect) -> Socket:
-        """Send the headers and these bytes, and leave the connection to the socket."""
-        self.stream_headers()
-        if dialect.chunked:
-            self.set_header("Transfer-Encoding", "chunked")
-        head = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self._headers.get_all())
-        client = Client(self.request.path, self.request.remote_ip or "")
-        if self.request.connection.stream.closed():  # type: ignore[union-attr]
-            raise Finish  # the client has left in the meantime
-        stream = self.detach()
-        sink = open_socket(stream, self.streams, client, dialect.chunked, dialect.heartbeat())
-        sink.begin(b"HTTP/1.1 200 OK\r\n%b\r\n" % head, beginning)
-        return sink
+        return self.open_stream(dialect, _beginning(opening, dialect, bare))
 
     async def _page(self, run: str) -> None:
         """The next stored events after `?after=`, at most `?limit=`; `?wait=` holds an empty answer back."""
@@ -160,15 +123,6 @@ class StreamHandler(BaseHandler):
         """The header wins: a browser that reconnects repeats its old URL."""
         header = self.request.headers.get("Last-Event-ID")
         return read_position(header or self.get_query_argument("lastEventId", None))
-
-    def _types(self) -> frozenset[str] | None:
-        text = self.get_query_argument("types", None)
-        if text is None:
-            return None
-        types = frozenset(name for name in text.split(",") if name)
-        if not types or not all(EVENT_TYPE.fullmatch(name) for name in types):
-            raise BadRequest("types must be event types, separated by commas.")
-        return types
 
 
 def _beginning(opening: Opening, dialect: StreamDialect, bare: bool) -> bytes:

@@ -20,6 +20,8 @@ from sentri_events.channel import Channel
 from sentri_events.dialect import Dialect
 from sentri_events.errors import BadRequest, Conflict, NotFound, SentriEventsError, Unavailable
 from sentri_events.event import Draft, Event, Rules, check_fields, drafts, read_json
+from sentri_events.listing import Page
+from sentri_events.lists import Lists
 from sentri_events.position import Position
 from sentri_events.queue_sink import EventsDialect, QueueSink
 from sentri_events.settings import Settings
@@ -27,7 +29,7 @@ from sentri_events.sse import retry
 from sentri_events.store import Store
 from sentri_events.store_read import Head, Snapshot
 from sentri_events.store_write import Answer, Once
-from sentri_events.viewer import Sink, Viewer
+from sentri_events.viewer import Followed, Sink, Viewer
 
 BUCKETS = 50  # a heartbeat's viewers are served in so many shares
 LOGS = 10_000  # lines of the log in a snapshot
@@ -64,6 +66,7 @@ class Hub:
         self.settings = settings
         self._rules = Rules(settings.volatile, settings.max_event_bytes)
         self._channels: dict[str, Channel] = {}
+        self._lists = Lists(store, self._left)
         self._subscribed: set[str] = set()
         self._gates: dict[str, asyncio.Lock] = {}
         self._heard: OrderedDict[str, float] = OrderedDict()
@@ -77,6 +80,7 @@ class Hub:
     async def start(self) -> None:
         """Open the store and the backend and begin to beat."""
         self.store.committed = self._committed
+        self.store.touched = self._lists.ring
         self.store.doubted = self.missed
         await self.store.open()
         await self.backend.start(self)
@@ -95,6 +99,7 @@ class Hub:
         for channel in self._channels.values():
             channel.close()
         self._channels.clear()
+        self._lists.close()
         await self.store.close()  # what it commits last is still to be told to the others
         await self.backend.close()
 
@@ -252,13 +257,30 @@ class Hub:
                     return None
                 sink = opened(opening)
                 viewer = channel.join(sink, dialect, opening.cursor)
-                self._turn = viewer.bucket = (self._turn + 1) % BUCKETS
-                self._buckets[viewer.bucket][viewer] = None
-                if sink.start(viewer):
-                    channel.advance(viewer)
-                if self.stopping:  # it came over a connection that was open: it is sent away like the others
-                    self._send_away(viewer)
+                self._start(viewer, channel)
                 return viewer
+
+    async def follow_runs(
+        self, workspace: str, project: str | None, limit: int, opened: Callable[[Page], Sink], dialect: Dialect
+    ) -> Viewer:
+        """Give the sink that `opened` makes of the newest `limit` runs every change of a run after that, as an event
+        without a number; one who is behind is given the newest of each run. `project` None: of the whole workspace.
+
+        Raises `Unavailable` before anything is opened.
+        """
+        async with self._lists.joined(workspace, project) as listing:
+            page = await self._lists.page(listing, limit)
+            viewer = listing.join(opened(page), dialect)
+            self._start(viewer, listing)
+            return viewer
+
+    def _start(self, viewer: Viewer, followed: Followed) -> None:
+        self._turn = viewer.bucket = (self._turn + 1) % BUCKETS
+        self._buckets[viewer.bucket][viewer] = None
+        if viewer.sink.start(viewer):
+            followed.advance(viewer)
+        if self.stopping:  # it came over a connection that was open: it is sent away like the others
+            self._send_away(viewer)
 
     async def events(self, workspace: str, run: str, position: Position | None = None) -> AsyncGenerator[Event, None]:
         """Every event after `position` (without one: from a snapshot on), until `done`, or until the hub stops.
@@ -382,9 +404,10 @@ class Hub:
             channel.hint(epoch, seq)
 
     def missed(self) -> None:
-        """Anything may have passed by: every channel looks at the store."""
+        """Anything may have passed by: every channel and every list looks at the store."""
         for channel in self._channels.values():
             channel.look()
+        self._lists.ring_all()
 
     async def _end_foreign(self, channel: Channel, event: Event) -> None:
         """The original has ended a run of ours: its `done` becomes a stored one, once, whoever is first."""
@@ -397,7 +420,9 @@ class Hub:
             log.warning("Run %s: a done that came without a number is not taken: %s", event.run, error)
 
     async def _watch(self) -> None:
-        """Compare every followed run with the store, in one query: a bell may fall silent on healthy links."""
+        """Compare every followed run with the store, in one query, and every list in another: a bell may fall silent on
+        healthy links."""
+        self._lists.ring_all()
         channels = dict(self._channels)
         if not channels:
             return
@@ -421,6 +446,7 @@ class Hub:
                 channel.tidy()
                 if channel.unused:
                     self._gone(channel)  # at once: whoever comes before it is closed gets another one
+            self._lists.tidy()
             self._gates = {run: gate for run, gate in self._gates.items() if run in self._channels or gate.locked()}
 
     def _own(self, work: Coroutine[None, None, None]) -> None:

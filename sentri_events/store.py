@@ -6,15 +6,16 @@ Coroutines in front of the one write thread (store_thread) and a few readers; SQ
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sentri_events import store_read, store_write
+from sentri_events import store_list, store_read, store_write
 from sentri_events.database import is_postgres, migrate, open_database, reading
 from sentri_events.errors import Unavailable
 from sentri_events.event import Draft, Event
 from sentri_events.models import Tables, bind
+from sentri_events.store_list import Change, Seen
 from sentri_events.store_lock import MAKING
 from sentri_events.store_read import Head, Snapshot
 from sentri_events.store_thread import WriteThread
@@ -34,8 +35,9 @@ def now() -> int:
 class Store:
     """All verbs may raise `Unavailable`; a write that raised it may have happened or not.
 
-    Whoever listens sets two functions before `open`; they are called on the event loop. `committed` gets the events of
-    each commit, in order, before any writer is answered. `doubted`: it is not known whether a commit happened.
+    Whoever listens sets three functions before `open`; they are called on the event loop. `committed` gets the events
+    of each commit, in order, before any writer is answered. `touched` gets the workspaces of which a commit has changed
+    or made runs. `doubted`: it is not known whether a commit happened.
 
     `clock` gives milliseconds since 1970.
     """
@@ -43,6 +45,7 @@ class Store:
     def __init__(self, url: str, clock: Callable[[], int] = now) -> None:
         self.upgraded: list[str] = []
         self.committed: Callable[[list[Event]], None] = lambda events: None
+        self.touched: Callable[[set[str]], None] = lambda workspaces: None
         self.doubted: Callable[[], None] = lambda: None
         self._url = url
         self._database = open_database(url)
@@ -60,7 +63,7 @@ class Store:
         """
         loop = asyncio.get_running_loop()
         self.upgraded = await loop.run_in_executor(self._readers, migrate, self._url)
-        self._writer = WriteThread(self._tables, loop, self.committed, self.doubted, self.clock)
+        self._writer = WriteThread(self._tables, loop, self.committed, self.touched, self.doubted, self.clock)
 
     async def close(self) -> None:
         """Commit what was accepted, then let go of the database. What is asked of the store later is `Unavailable`."""
@@ -161,6 +164,10 @@ class Store:
     ) -> tuple[list[dict[str, Any]], int | None]:
         """Summaries of runs, newest first, and where the next page begins."""
         return await self._read(store_read.runs, workspace, project, status, limit, before)
+
+    async def changes(self, seen: Mapping[str, Seen]) -> dict[str, tuple[Seen, list[Change]]]:
+        """Of each workspace: what to ask with the next time, and the runs that changed since `seen`; in one read."""
+        return await self._read(store_list.changes, seen)
 
     async def project(self, workspace: str, id: str) -> dict[str, Any]:
         """Raises `NotFound`."""

@@ -37,9 +37,16 @@ class _Outcome(NamedTuple):
     error: BaseException | None
 
 
+class _Done(NamedTuple):
+    outcomes: list[_Outcome]
+    events: list[Event]
+    touched: set[str]
+
+
 class WriteThread:
     """Runs verbs in transactions and settles their futures on `loop`, where it also calls `committed` with the events
-    of each commit, in order, and `doubted` when a commit failed and may have happened all the same.
+    of each commit, in order, `touched` with the workspaces whose runs it made or changed, and `doubted` when a commit
+    failed and may have happened all the same.
 
     `clock` gives milliseconds since 1970.
     """
@@ -49,6 +56,7 @@ class WriteThread:
         tables: Tables,
         loop: asyncio.AbstractEventLoop,
         committed: Callable[[list[Event]], None],
+        touched: Callable[[set[str]], None],
         doubted: Callable[[], None],
         clock: Callable[[], int],
     ) -> None:
@@ -56,6 +64,7 @@ class WriteThread:
         self._database = tables.database
         self._loop = loop
         self._committed = committed
+        self._touched = touched
         self._doubted = doubted
         self._clock = clock
         self._locks = Locks(self._database)
@@ -94,13 +103,12 @@ class WriteThread:
                     break
                 item = self._waiting.get()
             going = item is not None
-            outcomes, events = self._write(group)
-            self._loop.call_soon_threadsafe(self._settle, outcomes, events)
+            self._loop.call_soon_threadsafe(self._settle, self._write(group))
         disconnect(self._database)
 
-    def _write(self, group: list[_Work]) -> tuple[list[_Outcome], list[Event]]:
+    def _write(self, group: list[_Work]) -> _Done:
         if not group:
-            return [], []
+            return _Done([], [], set())
         try:
             result = self._commit(group)
         except Exception as error:
@@ -110,17 +118,17 @@ class WriteThread:
                 self._say(why)
                 if self._committing:
                     self._loop.call_soon_threadsafe(self._doubted)
-                return [_Outcome(work.future, None, _unavailable(why)) for work in group], []
+                return _Done([_Outcome(work.future, None, _unavailable(why)) for work in group], [], set())
             if len(group) == 1:
                 log.exception("A write failed.")
-                return [_Outcome(group[0].future, None, error)], []
+                return _Done([_Outcome(group[0].future, None, error)], [], set())
             middle = len(group) // 2  # one of them is to blame: the others must not suffer
             first, second = self._write(group[:middle]), self._write(group[middle:])
-            return first[0] + second[0], first[1] + second[1]
+            return _Done(first[0] + second[0], first[1] + second[1], first[2] | second[2])
         self._say(None)
         return result
 
-    def _commit(self, group: list[_Work]) -> tuple[list[_Outcome], list[Event]]:
+    def _commit(self, group: list[_Work]) -> _Done:
         self._committing = False
         self._database.connect(reuse_if_open=True)
         self._wal_bound = bound_wal(self._database, self._wal_bound)
@@ -139,14 +147,16 @@ class WriteThread:
             transaction.probe()
         self._committing = True
         self._database.commit()
-        return outcomes, transaction.events
+        return _Done(outcomes, transaction.events, transaction.touched)
 
-    def _settle(self, outcomes: list[_Outcome], events: list[Event]) -> None:
+    def _settle(self, done: _Done) -> None:
         try:
-            if events:
-                self._committed(events)
+            if done.events:
+                self._committed(done.events)
+            if done.touched:
+                self._touched(done.touched)
         finally:
-            for future, value, error in outcomes:
+            for future, value, error in done.outcomes:
                 if future.done():  # its waiter has gone
                     continue
                 if error is None:

@@ -38,7 +38,8 @@ class Answer(NamedTuple):
 
 
 class Transaction:
-    """The verbs. `events` are those that the transaction adds: they exist once it is committed.
+    """The verbs. `events` are those that the transaction adds: they exist once it is committed. `touched` are the
+    workspaces of which it changes or makes runs.
 
     `runs` are those that it has locked, as they are; None where there is no such run.
     """
@@ -46,6 +47,7 @@ class Transaction:
     def __init__(self, tables: Tables, now: int, runs: Mapping[str, RunState | None]) -> None:
         self.now = now
         self.events: list[Event] = []
+        self.touched: set[str] = set()
         self._tables = tables
         self._database = tables.database
         self._runs = dict(runs)
@@ -84,6 +86,7 @@ class Transaction:
             if effect is not None:
                 state.affect(kind, effect, at)
         state.put(head=head, heard_at=self.now)
+        self.touched.add(workspace)
         if head == before:
             answer = Answer(_unnumbered(run), stored=False)
         else:
@@ -131,6 +134,7 @@ class Transaction:
             started_at=self.now,
             heard_at=self.now,
         ).execute()
+        self.touched.add(workspace)
         self._runs.pop(id, None)
         self._run(workspace, id).set_fields(fields)
         self.flush()

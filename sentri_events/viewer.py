@@ -1,13 +1,10 @@
 """A viewer is a cursor and a sink, and nothing that grows. Viewers with the same dialect share a lane and its bytes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from sentri_events.dialect import Dialect, Piece, pieces
 from sentri_events.event import Event
-
-if TYPE_CHECKING:
-    from sentri_events.channel import Channel
 
 SHARED_CUTS = 32
 
@@ -29,14 +26,29 @@ class Sink(Protocol):
         """Show the viewer that it is still connected; False as for `write`."""
 
 
+class Followed(Protocol):
+    """What a viewer follows: a run's channel, or a list of runs. `volatile_seen` counts what had no place in a run."""
+
+    volatile_seen: int
+
+    def advance(self, viewer: "Viewer") -> None:
+        """Give the viewer what it lacks, as far as its sink takes it; then it is live."""
+
+    def fall_behind(self, viewer: "Viewer") -> None:
+        """Its sink takes no more."""
+
+    def leave(self, viewer: "Viewer") -> None:
+        """Forget the viewer."""
+
+
 class Viewer:
-    """One follower of one run: a cursor and a sink, and nothing that grows."""
+    """One follower of one run, or of one list: a cursor and a sink, and nothing that grows."""
 
     __slots__ = ("bucket", "channel", "cursor", "heard", "lane", "live", "sink")
 
-    def __init__(self, sink: Sink, channel: "Channel", lane: "Lane", cursor: int) -> None:
+    def __init__(self, sink: Sink, channel: Followed, lane: "Lane", cursor: int) -> None:
         self.sink = sink
-        self.channel: Channel | None = channel
+        self.channel: Followed | None = channel
         self.lane = lane
         self.cursor = cursor
         self.heard = channel.volatile_seen

@@ -131,7 +131,8 @@ def lines(events: Iterable[Mapping[str, Any]]) -> bytes:
 class Stream:
     """A stream as its blocks, with the chunks of HTTP/1.1 taken off. Heartbeats are counted and left out.
 
-    Every stream's first block must begin with the reconnection time; it is given out without.
+    Every stream's first block must begin with the reconnection time; it is given out without. `path` is for a stream
+    that is not a run's.
     """
 
     def __init__(
@@ -142,9 +143,10 @@ class Stream:
         headers: Mapping[str, str] | None = None,
         version: str = "1.1",
         tls: ssl.SSLContext | None = None,
+        path: str | None = None,
     ) -> None:
         self.connection = Connection(port, tls)
-        path = f"/api/v1/runs/{quote(run)}/events" + (f"?{query}" if query else "")
+        path = (path or f"/api/v1/runs/{quote(run)}/events") + (f"?{query}" if query else "")
         self.connection.send(request("GET", path, headers, version=version))
         self.head = Head.read(self.connection)
         self.chunked = self.head.headers.get("transfer-encoding") == "chunked"

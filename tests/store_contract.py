@@ -18,6 +18,7 @@ from sentri_events.database import execute, open_database
 from sentri_events.errors import Conflict, Invalid, NotFound, SentriEventsError, Unavailable
 from sentri_events.event import Draft, Event, Rules, drafts
 from sentri_events.store import Store
+from sentri_events.store_list import NOTHING
 from sentri_events.store_write import Once
 
 WORKSPACE, OTHER = "default", "other"
@@ -511,6 +512,50 @@ class StoreContract:
             (listed,), _ = await store.runs(WORKSPACE, None, "failed", 1, None)
             whole = await document(store, "r2")
             assert listed == {key: whole[key] for key in whole if key not in ("tests", "testQueue", "results", "logs")}
+
+    async def test_what_changed_since_a_list_last_asked(self, url: str) -> None:
+        """Caught: new runs by the newest number of their own workspace, which an empty one has not; a run that ended
+        between two looks left out; a run that is as it was told again."""
+        async with opened(url) as store:
+            seen = dict.fromkeys((WORKSPACE, OTHER), NOTHING)
+
+            async def look() -> list[tuple[str, str, int]]:
+                answers = await store.changes(seen)
+                seen.update({workspace: answer[0] for workspace, answer in answers.items()})
+                assert all(run["workspaceId"] == key for key, answer in answers.items() for _, run in answer[1])
+                return [(kind, run["id"], run["total"]) for key in seen for kind, run in answers[key][1]]
+
+            ended, running = await make_run(store), await make_run(store)
+            await store.append(WORKSPACE, ended, some({"type": "done", "status": "failed"}))
+            await look()
+            assert await look() == []
+            await store.append(WORKSPACE, running, some(result("a", "passed")))
+            new, foreign = await make_run(store), await make_run(store, workspace=OTHER)
+            expected = [("progress", running, 1), ("started", new, 0), ("started", foreign, 0)]
+            assert await look() == expected
+            brief = await make_run(store)
+            for run in (running, brief):
+                await store.append(WORKSPACE, run, some({"type": "done", "status": "completed", "total": 7}))
+            assert await look() == [("done", running, 7), ("done", brief, 7)]
+            await store.prune(1 << 60)
+            await make_run(store, ended)
+            assert await look() == [("started", ended, 0)]
+            assert seen[WORKSPACE].running == {new: 0, ended: 0}
+
+    async def test_whose_runs_a_commit_touches_is_told(self, url: str) -> None:
+        """Caught: making a run left out."""
+        async with opened(url) as store:
+            assert store._writer is not None
+            touched: list[set[str]] = []
+            store._writer._touched = touched.append
+            run = await make_run(store)
+            with held(store):
+                work = [store.append(WORKSPACE, run, logs(1)), make_run(store, workspace=OTHER)]
+                tasks = [asyncio.ensure_future(one) for one in work]
+            await asyncio.gather(*tasks)
+            with pytest.raises(NotFound):
+                await store.append(WORKSPACE, "RUN-none", logs(1))
+            assert touched == [{WORKSPACE}, {WORKSPACE, OTHER}]
 
     # Effects
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.raw import Answer, Stream, ask
+from tests.raw import Answer, Stream, ask, data
 from tests.server_process import ServerProcess
 from tests.tokens import OTHER_SECRET, SECRET, VECTOR, bearer, runner, token
 
@@ -27,6 +27,8 @@ ROUTES: list[tuple[str, str, str, Any]] = [
     ("POST", "/api/v1/runs", "qa_lead", {"projectId": "{project}"}),
     ("GET", "/api/v1/projects/{project}", "viewer", b""),
     ("GET", "/api/v1/projects/{project}/runs", "viewer", b""),
+    ("GET", "/api/v1/projects/{project}/events", "viewer", b""),
+    ("HEAD", "/api/v1/projects/{project}/events", "viewer", b""),
 ]
 LISTS = ["/api/v1/runs", "/api/v1/runs?project={project}", "/api/v1/projects"]
 OPEN = ["/health", "/health/ready"]
@@ -84,6 +86,26 @@ def test_lists_hold_nothing_foreign(guarded: ServerProcess, path: str) -> None:
     path = path.format(project="web")
     assert ask(guarded.port, "GET", path, headers=bearer(token("WS-2", "admin"))).json["data"] == []
     assert ask(guarded.port, "GET", path, headers=VIEWER).json["data"]
+
+
+def test_a_live_list_tells_nothing_foreign(guarded: ServerProcess) -> None:
+    """Neither at its beginning nor later. Mutants: a look that answers for one workspace with the runs of another; the
+    list of a workspace that the first viewer of all had."""
+    theirs = bearer(token("WS-3", "admin"))
+    assert guarded.request("POST", "/api/v1/projects", {"id": "theirs"}, theirs)[0] == 201
+    path = "/api/v1/workspace/events"
+    assert ask(guarded.port, "GET", path).status == 401
+    with (
+        Stream(guarded.port, "", headers=VIEWER, path=path) as ours,
+        Stream(guarded.port, "", headers=theirs, path=path) as foreign,
+    ):
+        assert {run["workspaceId"] for run in data(ours.block())["data"]} == {"WS-1"}
+        assert data(foreign.block()) == {"type": "runs", "data": [], "next": None}
+        for headers, project in ((QA, "web"), (theirs, "theirs"), (QA, "web"), (theirs, "theirs")):
+            assert guarded.request("POST", "/api/v1/runs", {"projectId": project}, headers)[0] == 201
+        for stream, workspace in ((ours, "WS-1"), (foreign, "WS-3")):
+            told = [data(stream.block())["run"] for _ in range(2)]
+            assert {run["workspaceId"] for run in told} == {workspace}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=str)

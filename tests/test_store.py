@@ -18,6 +18,7 @@ from sentri_events.database import MIGRATIONS, migrate, open_database, reading
 from sentri_events.errors import SettingsError, Unavailable
 from sentri_events.models import HISTORY, bind
 from sentri_events.store import Store
+from sentri_events.store_list import Seen
 from sentri_events.store_write import Once
 from tests.server_process import wait_until
 from tests.store_contract import START, WORKSPACE, StoreContract, logs, make_run, opened, result, rows, seqs, some
@@ -298,6 +299,28 @@ async def test_every_list_and_page_has_its_index(url: str) -> None:
             assert any(plan in line for line in lines), (name, lines)
             assert not [line for line in lines if line.startswith("SCAN") and "run_running" not in line], (name, lines)
             assert name in ("overdue", "logs") or "USE TEMP B-TREE FOR ORDER BY" not in lines, (name, lines)
+
+
+async def test_a_look_at_lists_costs_by_what_is_new_or_running(url: str) -> None:
+    """By SQLite's own plan. Caught: `status <> 'x'`; one condition with OR in place of the UNION."""
+    async with opened(url) as store:
+        await make_run(store)
+        with statements(store) as said:
+            await store.changes({WORKSPACE: Seen(0, {}), "other": Seen(0, {})})
+        with reading(store._database):
+            plans = [
+                [line[3] for line in store._database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", params)]
+                for sql, params in said
+                if sql.startswith(("SELECT", "WITH"))
+            ]
+        lines = [line for plan in plans for line in plan if "run" in line]
+        expected = [
+            "SEARCH run USING INDEX run_workspace_status_number (workspace=? AND status=?)",
+            "SEARCH run USING INDEX run_workspace_number (workspace=? AND number>?)",
+            "SEARCH t1 USING INDEX sqlite_autoindex_run_1 (id=?)",
+        ]
+        assert lines == expected
+        assert len(plans) == 3
 
 
 # The write-ahead log

@@ -1,0 +1,74 @@
+"""What all streams have in common: their headers, their options, and how a connection becomes a socket of ours.
+
+A stream is detached from Tornado and keeps one small record: no handler, coroutine, timer or future each.
+"""
+
+from tornado.web import Finish
+
+from sentri_events.access import Access
+from sentri_events.dialect import StreamDialect
+from sentri_events.errors import BadRequest
+from sentri_events.handlers.base import BaseHandler
+from sentri_events.handlers.sockets import Client, Socket, Streams, open_socket
+from sentri_events.hub import Hub
+from sentri_events.settings import EVENT_TYPE
+
+RETRY = 2000  # milliseconds until a viewer connects again
+
+
+class StreamingHandler(BaseHandler):
+    """A route that is answered with a stream."""
+
+    def initialize(self, hub: Hub, access: Access, streams: Streams) -> None:  # type: ignore[override]
+        """`streams` keeps the open sockets."""
+        super().initialize(hub, access)
+        self.streams = streams
+
+    def dialect(self) -> StreamDialect:
+        """By the options of the query. Raises `BadRequest`."""
+        return StreamDialect(
+            chunked=self.request.version != "HTTP/1.0",
+            named=self.flag("named"),
+            meta=self.flag("meta"),
+            types=self._types(),
+        )
+
+    def stream_headers(self) -> None:
+        """The headers of every stream."""
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("Connection", "keep-alive")
+        self.set_header("X-Accel-Buffering", "no")
+        self.vary("Accept")
+
+    async def only_headers(self) -> None:
+        """What `HEAD` answers."""
+        self.stream_headers()
+        await self.flush()  # as they are: at the end Tornado would add the length of a body that is none
+
+    def open_stream(self, dialect: StreamDialect, beginning: bytes) -> Socket:
+        """Send the headers and what the stream begins with, and leave the connection to the socket."""
+        self.stream_headers()
+        if dialect.chunked:
+            self.set_header("Transfer-Encoding", "chunked")
+        head = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self._headers.get_all())
+        client = Client(self.request.path, self.request.remote_ip or "")
+        if self.request.connection.stream.closed():  # type: ignore[union-attr]
+            raise Finish  # the client has left in the meantime
+        stream = self.detach()
+        sink = open_socket(stream, self.streams, client, dialect.chunked, dialect.heartbeat())
+        sink.begin(b"HTTP/1.1 200 OK\r\n%b\r\n" % head, beginning)
+        return sink
+
+    def send_away(self, dialect: StreamDialect) -> None:
+        """What the server answers while it stops: any other answer would be the end of an EventSource."""
+        self.open_stream(dialect, b"").finish(self.hub.farewell())
+
+    def _types(self) -> frozenset[str] | None:
+        text = self.get_query_argument("types", None)
+        if text is None:
+            return None
+        types = frozenset(name for name in text.split(",") if name)
+        if not types or not all(EVENT_TYPE.fullmatch(name) for name in types):
+            raise BadRequest("types must be event types, separated by commas.")
+        return types
