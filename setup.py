@@ -38,6 +38,7 @@ setup(
         "tornado>=6.6.1,<7",
         "peewee>=4.5.3,<5",
         "click>=8.5,<9",
+        "prometheus_client>=0.26,<1",
         "redis>=8.1,<9",
         "msgspec>=0.22,<1",
         "httpx2>=2.16,<3",

@@ -10,23 +10,31 @@ from sentri_events.handlers.base import MissingHandler, MovedHandler
 from sentri_events.handlers.health import HealthHandler, ReadyHandler
 from sentri_events.handlers.lists import ProjectEventsHandler, WorkspaceEventsHandler
 from sentri_events.handlers.pages import AssetHandler, PageHandler, Pages
+from sentri_events.handlers.metrics import MetricsHandler
 from sentri_events.handlers.projects import ProjectHandler, ProjectRunsHandler, ProjectsHandler
 from sentri_events.handlers.publish import PublishHandler
 from sentri_events.handlers.runs import AbortHandler, AliveHandler, RunHandler, RunsHandler
 from sentri_events.handlers.sockets import Streams
 from sentri_events.handlers.stream import StreamHandler
 from sentri_events.hub import Hub
+from sentri_events.metrics import Metrics
 
 
 class EventsHandler(StreamHandler, PublishHandler):
     """`/api/v1/runs/{id}/events`: following and publishing have one path."""
 
 
-def routes(hub: Hub, prefix: str = "", streams: Streams | None = None, access: Access | None = None) -> list[URLSpec]:
+def routes(
+    hub: Hub,
+    prefix: str = "",
+    streams: Streams | None = None,
+    access: Access | None = None,
+    metrics: Metrics | None = None,
+) -> list[URLSpec]:
     """All routes, below `prefix` (such as `/events`), for `tornado.web.Application`.
 
     `streams` holds the open streams, for who wants to wait until they are closed: `await streams.drained(grace)`.
-    `access` is who may, by the hub's settings unless it is given.
+    `access` is who may, by the hub's settings unless it is given. `metrics` is for who has several processes.
     """
     common: dict[str, Any] = {"hub": hub, "access": access or Access(hub.settings)}
     if streams is None:
@@ -51,6 +59,7 @@ def routes(hub: Hub, prefix: str = "", streams: Streams | None = None, access: A
         URLSpec(rf"{prefix}/", PageHandler, page),
         URLSpec(rf"{prefix}/runs/([^/]+)", PageHandler, page),
         URLSpec(rf"{prefix}/static/([0-9a-f]+)/([a-z0-9./-]+)", AssetHandler, page),
+        URLSpec(rf"{prefix}/metrics", MetricsHandler, {**common, "metrics": metrics or Metrics(hub, streams)}),
         URLSpec(rf"{prefix}/api/runs/.*", MovedHandler, common),
         URLSpec(rf"{prefix}/api/.*", MissingHandler, common),
     ]

@@ -207,7 +207,9 @@ class BaseHandler(RequestHandler):
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         """Our errors bring their status along."""
         error = kwargs.get("exc_info", (None, None, None))[1]
-        super().send_error(error.status if isinstance(error, SentriEventsError) else status_code, **kwargs)
+        status = error.status if isinstance(error, SentriEventsError) else status_code
+        self.hub.meter.refuse(status)
+        super().send_error(status, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """`{"error": "<a sentence>"}`; of an unknown error nothing but that it happened."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from sentri_events.dialect import chunk
+from sentri_events.meter import ENDS
 from sentri_events.viewer import Viewer
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -29,16 +30,25 @@ class Client(NamedTuple):
 
 
 class Streams:
-    """The open streams of a server, and how long one may take nothing (seconds)."""
+    """The open streams of a server, and how long one may take nothing (seconds). `ended` counts the others by why."""
 
     def __init__(self, stall_timeout: float) -> None:
         self.stall_timeout = stall_timeout
         self.open: set[Socket] = set()
+        self.ended = dict.fromkeys(ENDS, 0)
+        self._sent = 0
         self._emptied: asyncio.Event = asyncio.Event()
 
-    def closed(self, stream: "Socket") -> None:
+    @property
+    def sent(self) -> int:
+        """Bytes that were handed to the system, on all streams since the start."""
+        return self._sent + sum(stream.sent for stream in self.open)
+
+    def closed(self, stream: "Socket", why: str) -> None:
         """A stream has let go of its socket."""
         self.open.discard(stream)
+        self.ended[why] += 1
+        self._sent += stream.sent
         if not self.open:
             self._emptied.set()
 
@@ -50,7 +60,7 @@ class Streams:
                 await asyncio.wait_for(self._emptied.wait(), grace)
             except TimeoutError:
                 for stream in list(self.open):
-                    stream.close("cut at the end of the grace")
+                    stream.close("cut")
 
 
 class Socket:
@@ -84,6 +94,11 @@ class Socket:
             return False
         return self._unsent is None
 
+    @property
+    def sent(self) -> int:
+        """Bytes that were handed to the system."""
+        return self._sent
+
     def begin(self, head: bytes, beginning: bytes) -> None:
         """Send the first bytes. `beginning` may be large, and shared: it is not copied for who cannot take it now."""
         try:
@@ -91,7 +106,7 @@ class Socket:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
-            self.close(f"client left ({error.strerror})")
+            self.close("left", error)
             return
         self._sent += sent
         if sent < len(head):
@@ -106,7 +121,7 @@ class Socket:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
-            self.close(f"client left ({error.strerror})")
+            self.close("left", error)
             return False
         self._sent += sent
         return self._keep(data, sent)
@@ -138,22 +153,23 @@ class Socket:
                 self._end()
             self._expire()
 
-    def close(self, why: str) -> None:
-        """Let go of the socket at once. Harmless if it is closed."""
+    def close(self, why: str, error: OSError | None = None) -> None:
+        """Let go of the socket at once. `why` is one of `ENDS`. Harmless if it is closed."""
         if self._closed:
             return
         self._hush()
         self._socket.close()
-        self._streams.closed(self)
+        self._streams.closed(self, why)
         took = self._loop.time() - self._began
-        log.debug("GET %s (%s) %.1f s, %d bytes: %s", *self._client, took, self._sent, why)
+        words = ENDS[why] if error is None else f"{ENDS[why]} ({error.strerror})"
+        log.debug("GET %s (%s) %.1f s, %d bytes: %s", *self._client, took, self._sent, words)
         if self._viewer is not None:
             self._viewer.leave()
 
     def _give_up(self) -> None:
         """Cut a client that takes nothing, and let the kernel forget what it holds for it."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close("took nothing for too long")
+        self.close("stalled")
 
     @property
     def _closed(self) -> bool:
@@ -166,7 +182,7 @@ class Socket:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self.close(f"client left ({error.strerror})")
+            self.close("left", error)
             return
         self._sent += sent
         self._moved = self._loop.time()
@@ -205,7 +221,7 @@ class Socket:
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            self.close(f"client left ({error.strerror})")
+            self.close("left", error)
         else:
             self._loop.call_later(LINGER, self.close, "ended")
 
@@ -224,9 +240,9 @@ class Socket:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self.close(f"client left ({error.strerror})")
+            self.close("left", error)
             return
-        self.close("ended" if self._finishing else "client left")
+        self.close("ended" if self._finishing else "left")
 
 
 class TlsSocket(Socket):
@@ -247,7 +263,7 @@ class TlsSocket(Socket):
         if not self._stream.closed():
             future = self._stream.write(data)
         if self._stream.closed():
-            self.close("client left")
+            self.close("left")
             return False
         self._sent += len(data)
         if future.done():
@@ -273,13 +289,13 @@ class TlsSocket(Socket):
         try:
             asyncio.ensure_future(self._stream.read_bytes(IGNORED, partial=True)).add_done_callback(self._heard)
         except StreamClosedError:
-            self.close("client left")
+            self.close("left")
 
     def _heard(self, future: "asyncio.Future[bytes]") -> None:
         if future.exception() is None:
             self._listen()
         else:
-            self.close("ended" if self._finishing else "client left")
+            self.close("ended" if self._finishing else "left")
 
     def _hush(self) -> None:
         self._stream.close()

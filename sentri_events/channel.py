@@ -6,6 +6,7 @@ took no more) catches up from recent events or the store at its own pace, and st
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
@@ -50,6 +51,7 @@ class Channel:
         self.begun: asyncio.Task[None] | None = None
         self.lanes: dict[Dialect, Lane] = {}
         self._store = store
+        self._meter = store.meter
         self._left = left
         self._gone = gone
         self._loop = asyncio.get_running_loop()
@@ -63,6 +65,7 @@ class Channel:
         self._undelivered = 0
         self._cycle: Iterator[None] | None = None
         self._cycle_began = 0.0
+        self._since = self._cycle_since = 0.0
         self._volatile_cycled = 0
         self._volatile_written = 0
         self._room: list[asyncio.Future[None]] = []
@@ -94,8 +97,9 @@ class Channel:
 
     # What comes in
 
-    def deliver(self, events: Sequence[Event]) -> None:
-        """Events of this run: from this process's commits in order, from a backend as they come."""
+    def deliver(self, events: Sequence[Event], since: float = 0.0) -> None:
+        """Events of this run: from this process's commits in order, from a backend as they come. `since` is when they
+        were committed, by `time.monotonic`."""
         for event in events:
             if not event.seq:
                 self._take_volatile(event)
@@ -112,8 +116,10 @@ class Channel:
         if self._early:
             self._take_early()
         self._mend()
-        if self._pending and self._cycle is None:
-            self._start_cycle()
+        if self._pending:
+            self._since = self._since or since or time.monotonic()
+            if self._cycle is None:
+                self._start_cycle()
 
     def hint(self, epoch: str, seq: int) -> None:
         """An event is stored that does not come by itself."""
@@ -182,6 +188,7 @@ class Channel:
         assert self.place is not None
         try:
             await asyncio.sleep(LATE)
+            self._meter.holes += self._known > self.head
             while self._known > self.head:
                 events = await self._patiently(lambda: self._store.after(self.run, self._epoch, self.head))
                 if not events:  # the bell rang for what is not stored
@@ -198,7 +205,7 @@ class Channel:
         """Events that nobody here has seen were trimmed away: whoever was live finds out as a returner would."""
         viewers = [viewer for lane in self.lanes.values() for viewer in lane.live]
         for viewer in viewers:
-            self.fall_behind(viewer)
+            self.fall_behind(viewer, cause="trimmed")
         self.head = seq
         self._recent.begin_anew()
         for viewer in viewers:
@@ -218,6 +225,7 @@ class Channel:
 
     def _start_cycle(self) -> None:
         events, self._pending = self._pending, []
+        self._cycle_since, self._since = self._since, 0.0
         self._cycle_began = self._loop.time()
         self._cycle = self._write_all(events)
         self._step()
@@ -227,6 +235,7 @@ class Channel:
         for _ in self._cycle:
             self._loop.call_soon(self._step)
             return
+        self._meter.lag.observe(time.monotonic() - self._cycle_since)
         self._let_go()
         if not self._pending:
             self._cycle = None
@@ -249,21 +258,27 @@ class Channel:
         self._volatile_cycled += sum(not event.seq for event in events)
         first = next((event.seq for event in events if event.seq), 0)
         work = [(lane, pieces(events, lane.dialect), list(lane.live)) for lane in self.lanes.values() if lane.live]
-        written = count(1)
+        last = max(event.seq for event in events)
+        written, lacking = count(1), 0
         for lane, cut, viewers in work:
             for viewer in viewers:
                 if not viewer.live:
+                    lacking += len(events)
                     continue
                 if viewer.cursor >= first > 0:  # it stepped in while some of these were waiting
                     rest = [event for event in events if not event.seq or event.seq > viewer.cursor]
-                    self._write(viewer, pieces(rest, lane.dialect), heard)
+                    lacking += len(events) - len(rest)
+                    taken = self._write(viewer, pieces(rest, lane.dialect), heard)
                 else:
-                    self._write(viewer, cut, heard)
+                    taken = self._write(viewer, cut, heard)
+                if not taken:
+                    lacking += max(0, last - viewer.cursor)
                 if self.ended and viewer.live and viewer.cursor == self.head:
                     self._finish(viewer)
                 if next(written) % SLICE == 0:
                     yield
         self._volatile_written = self._volatile_cycled
+        self._meter.delivered += len(events) * sum(len(viewers) for _, _, viewers in work) - lacking
 
     def _write(self, viewer: Viewer, cut: Sequence[Piece], heard: int) -> bool:
         for upto, volatile, data in cut:
@@ -304,12 +319,13 @@ class Channel:
             del self.lanes[lane.dialect]
         self._left(viewer)
 
-    def fall_behind(self, viewer: Viewer, heard: int | None = None) -> None:
+    def fall_behind(self, viewer: Viewer, heard: int | None = None, cause: str = "slow") -> None:
         """Its sink takes no more: it will catch up when it does. `heard` is the last volatile event that it has."""
         if viewer.live:
             viewer.live = False
             del viewer.lane.live[viewer]
             viewer.heard = self._volatile_written if heard is None else heard
+            self._meter.catch_ups[cause] += 1
 
     def advance(self, viewer: Viewer) -> None:
         """Give the viewer what it lacks, as far as its sink takes it; at the head it becomes live."""
@@ -318,7 +334,10 @@ class Channel:
             if events is None:
                 self._read(viewer)
                 return
-            if not self._write(viewer, viewer.lane.pieces(events), viewer.heard):
+            before = viewer.cursor
+            taken = self._write(viewer, viewer.lane.pieces(events), viewer.heard)
+            self._meter.delivered += viewer.cursor - before
+            if not taken:
                 return
         if viewer.channel is not self:
             return
@@ -392,6 +411,7 @@ class Channel:
                 for viewer in viewers:
                     self._finish(viewer)
         if page and page[0].seq == cursor + 1:
+            self._meter.pages += 1
             self._recent.keep(page)
             for viewer in viewers:
                 self.advance(viewer)

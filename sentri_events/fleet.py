@@ -18,16 +18,17 @@ log = logging.getLogger(__name__)
 class Fleet:
     """`count` children that run `child` and exit with its status.
 
-    `child` is given what to call when it serves, and a descriptor that becomes readable when the parent is no more. It
-    stops at SIGTERM, however often that comes: Ctrl-C and systemd tell the children as well as the parent. The second
-    signal that the parent is given kills them.
+    `child` is given what to call when it serves, a descriptor that becomes readable when the parent is no more, and its
+    place among them, from 0: who is started instead of a dead one has the dead one's. It stops at SIGTERM, however
+    often that comes: Ctrl-C and systemd tell the children as well as the parent. The second signal that the parent is
+    given kills them.
     """
 
-    def __init__(self, count: int, child: Callable[[Callable[[], None], int], int]) -> None:
+    def __init__(self, count: int, child: Callable[[Callable[[], None], int, int], int]) -> None:
         self._count = count
         self._child = child
         self._lifeline = os.pipe()
-        self._born: dict[int, float] = {}
+        self._born: dict[int, tuple[float, int]] = {}
         self._stopping = False
 
     def run(self, ready: Callable[[], None]) -> int:
@@ -35,8 +36,8 @@ class Fleet:
         read, write = os.pipe()
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            for _ in range(self._count):
-                self._fork(write)
+            for place in range(self._count):
+                self._fork(place, write)
             os.close(write)
             if self._all_ready(read):
                 ready()
@@ -48,10 +49,10 @@ class Fleet:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _fork(self, ready: int | None) -> None:
+    def _fork(self, place: int, ready: int | None) -> None:
         child = os.fork()
         if child:
-            self._born[child] = time.monotonic()
+            self._born[child] = time.monotonic(), place
             if self._stopping:  # the signal came before there was this child to pass it to
                 os.kill(child, signal.SIGTERM)
             return
@@ -61,7 +62,7 @@ class Fleet:
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C it hears by its parent
-            status = self._child(lambda: _say_ready(ready), orphaned)
+            status = self._child(lambda: _say_ready(ready), orphaned, place)
         except Exception as error:  # noqa: BLE001  a child must not go on as a second parent
             log.error("A server process cannot start: %s", error)
         finally:
@@ -82,7 +83,8 @@ class Fleet:
             child, state = os.wait()
             if child not in self._born:  # a helper that was started beside the servers
                 continue
-            age = time.monotonic() - self._born.pop(child)
+            born, place = self._born.pop(child)
+            age = time.monotonic() - born
             status = os.waitstatus_to_exitcode(state)
             if self._stopping:
                 worst = max(worst, abs(status))
@@ -91,7 +93,7 @@ class Fleet:
             if age < SHORT_LIFE:
                 time.sleep(PAUSE)
             if not self._stopping:
-                self._fork(None)
+                self._fork(place, None)
         return worst
 
     def _stop(self, *signal_given: object) -> None:

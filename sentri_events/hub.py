@@ -8,6 +8,7 @@ import asyncio
 import logging
 import math
 import random
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -64,6 +65,7 @@ class Hub:
         self.store = store
         self.backend = backend
         self.settings = settings
+        self.meter = store.meter
         self._rules = Rules(settings.volatile, settings.max_event_bytes)
         self._channels: dict[str, Channel] = {}
         self._lists = Lists(store, self._left)
@@ -214,18 +216,25 @@ class Hub:
             self._heard.move_to_end(run)
             if len(self._heard) > HEARD_RUNS:
                 self._heard.popitem(last=False)
-        self._committed([Event(run, place.epoch, 0, draft.at, draft.type, draft.json) for draft in drafts])
+        self._tell([Event(run, place.epoch, 0, draft.at, draft.type, draft.json) for draft in drafts], time.monotonic())
         channel = self._channels.get(run)
         if channel is not None:
             await channel.room()
         return Answer(b'{"runId":"%b"}' % run.encode(), stored=False)
 
     def _committed(self, events: list[Event]) -> None:
-        """Tell this process first, then ring the bell for the others."""
+        self._tell(events, self.meter.committed_at)
+
+    def _tell(self, events: list[Event], since: float) -> None:
+        """Tell this process first, then ring the bell for the others. They are events `since` that time."""
+        stored = sum(event.seq > 0 for event in events)
+        self.meter.stored += stored
+        self.meter.volatile += len(events) - stored
+        self.meter.published_bytes += sum(len(event.json) for event in events)
         for run, own in _by_run(events).items():
             channel = self._channels.get(run)
             if channel is not None:
-                channel.deliver(own)
+                channel.deliver(own, since)
         for event in events:
             self.backend.publish(event)
 
@@ -257,6 +266,10 @@ class Hub:
                     return None
                 sink = opened(opening)
                 viewer = channel.join(sink, dialect, opening.cursor)
+                if opening.reset is not None:
+                    self.meter.resets[opening.reset] += 1
+                if viewer.cursor < channel.head:
+                    self.meter.catch_ups["new" if position is None else "returned"] += 1
                 self._start(viewer, channel)
                 return viewer
 

@@ -25,6 +25,7 @@ from sentri_events.handlers import routes
 from sentri_events.handlers.base import MissingHandler
 from sentri_events.handlers.sockets import Streams
 from sentri_events.hub import Hub
+from sentri_events.metrics import Board, Metrics
 from sentri_events.reaper import Reaper
 from sentri_events.settings import Settings
 from sentri_events.standalone import own_redis
@@ -99,13 +100,19 @@ def _serve_all(settings: Settings, sockets: list[socket.socket], say: Callable[[
         for line in _greeting(settings, sockets[0]):
             say(line)
 
+    board = Board(settings.processes)
     if settings.processes == 1:
-        return _run(_serve(settings, sockets, greet))
-    return Fleet(settings.processes, lambda *given: _run(_serve(settings, sockets, *given))).run(greet)
+        return _run(_serve(settings, sockets, board, greet))
+    return Fleet(settings.processes, lambda *given: _run(_serve(settings, sockets, board, *given))).run(greet)
 
 
 async def _serve(
-    settings: Settings, sockets: list[socket.socket], ready: Callable[[], None], orphaned: int | None = None
+    settings: Settings,
+    sockets: list[socket.socket],
+    board: Board,
+    ready: Callable[[], None],
+    orphaned: int | None = None,
+    place: int = 0,
 ) -> int:
     """`ready` is called when it serves; it stops at a signal, and when `orphaned` becomes readable."""
     loop = asyncio.get_running_loop()
@@ -129,8 +136,9 @@ async def _serve(
     streams = Streams(settings.stall_timeout)
     async with open_hub(settings) as hub:
         access = Access(settings)
+        metrics = Metrics(hub, streams, board, place)
         application = Application(
-            routes(hub, streams=streams, access=access),
+            routes(hub, streams=streams, access=access, metrics=metrics),
             default_handler_class=MissingHandler,
             default_handler_args={"hub": hub, "access": access},
             log_function=_log_request,
@@ -149,6 +157,7 @@ async def _serve(
         await hub.drain(settings.grace / 2)
         await streams.drained(end - loop.time())
         server.stop()
+        metrics.stop()
     await server.close_all_connections()  # by now the store has answered whoever waited for it
     return 0
 

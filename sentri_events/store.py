@@ -14,6 +14,7 @@ from sentri_events import store_list, store_read, store_write
 from sentri_events.database import is_postgres, migrate, open_database, reading
 from sentri_events.errors import Unavailable
 from sentri_events.event import Draft, Event
+from sentri_events.meter import Meter
 from sentri_events.models import Tables, bind
 from sentri_events.store_list import Change, Seen
 from sentri_events.store_lock import MAKING
@@ -39,11 +40,12 @@ class Store:
     of each commit, in order, before any writer is answered. `touched` gets the workspaces of which a commit has changed
     or made runs. `doubted`: it is not known whether a commit happened.
 
-    `clock` gives milliseconds since 1970.
+    `clock` gives milliseconds since 1970. `meter` counts what is done.
     """
 
     def __init__(self, url: str, clock: Callable[[], int] = now) -> None:
         self.upgraded: list[str] = []
+        self.meter = Meter()
         self.committed: Callable[[list[Event]], None] = lambda events: None
         self.touched: Callable[[set[str]], None] = lambda workspaces: None
         self.doubted: Callable[[], None] = lambda: None
@@ -63,7 +65,9 @@ class Store:
         """
         loop = asyncio.get_running_loop()
         self.upgraded = await loop.run_in_executor(self._readers, migrate, self._url)
-        self._writer = WriteThread(self._tables, loop, self.committed, self.touched, self.doubted, self.clock)
+        self._writer = WriteThread(
+            self._tables, loop, self.committed, self.touched, self.doubted, self.clock, self.meter
+        )
 
     async def close(self) -> None:
         """Commit what was accepted, then let go of the database. What is asked of the store later is `Unavailable`."""
@@ -198,6 +202,15 @@ class Store:
         except Unavailable as error:
             return str(error)
         return None
+
+    async def statuses(self) -> dict[str, int]:
+        """How many runs there are in each status, of all workspaces."""
+        return await self._read(store_read.statuses)
+
+    @property
+    def down(self) -> bool:
+        """Whether the last attempt to write failed."""
+        return self._writer is not None and self._writer.down
 
     async def _read(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         def call() -> T:

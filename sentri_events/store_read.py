@@ -212,6 +212,11 @@ def overdue(tables: Tables, heard_before: int) -> list[tuple[str, str]]:
     return list(execute(tables.database, sql, heard_before))
 
 
+def statuses(tables: Tables) -> dict[str, int]:
+    """How many runs there are in each status."""
+    return dict(execute(tables.database, "SELECT status, COUNT(*) FROM run GROUP BY status"))
+
+
 def finished_before(tables: Tables, time: int) -> list[str]:
     """The ids of some runs that ended before `time` (milliseconds)."""
     sql = "SELECT id FROM run WHERE finished_at < ? AND status <> 'running' ORDER BY finished_at LIMIT 1000"

@@ -8,12 +8,14 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, TypeVar
 
 from sentri_events.database import WAL_BYTES, bound_wal, disconnect, trouble
 from sentri_events.errors import SentriEventsError, Unavailable
 from sentri_events.event import Event
+from sentri_events.meter import Meter
 from sentri_events.models import Tables
 from sentri_events.store_lock import Locks
 from sentri_events.store_write import Transaction
@@ -59,6 +61,7 @@ class WriteThread:
         touched: Callable[[set[str]], None],
         doubted: Callable[[], None],
         clock: Callable[[], int],
+        meter: Meter,
     ) -> None:
         self._tables = tables
         self._database = tables.database
@@ -67,6 +70,7 @@ class WriteThread:
         self._touched = touched
         self._doubted = doubted
         self._clock = clock
+        self._meter = meter
         self._locks = Locks(self._database)
         self._trouble: str | None = None
         self._committing = False
@@ -84,6 +88,11 @@ class WriteThread:
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting.put(_Work(verb, weight, runs, future))
         return future
+
+    @property
+    def down(self) -> bool:
+        """Whether the last attempt failed because the database cannot do its work."""
+        return self._trouble is not None
 
     def close(self) -> None:
         """Commit what waits, and end the thread. Blocks until then; nothing may be submitted any more."""
@@ -103,7 +112,7 @@ class WriteThread:
                     break
                 item = self._waiting.get()
             going = item is not None
-            self._loop.call_soon_threadsafe(self._settle, self._write(group))
+            self._loop.call_soon_threadsafe(self._settle, self._write(group), time.monotonic())
         disconnect(self._database)
 
     def _write(self, group: list[_Work]) -> _Done:
@@ -113,6 +122,7 @@ class WriteThread:
             result = self._commit(group)
         except Exception as error:
             disconnect(self._database)
+            self._meter.failures += 1
             why = trouble(error)
             if why is not None:
                 self._say(why)
@@ -129,6 +139,7 @@ class WriteThread:
         return result
 
     def _commit(self, group: list[_Work]) -> _Done:
+        began = time.monotonic()
         self._committing = False
         self._database.connect(reuse_if_open=True)
         self._wal_bound = bound_wal(self._database, self._wal_bound)
@@ -147,11 +158,15 @@ class WriteThread:
             transaction.probe()
         self._committing = True
         self._database.commit()
+        self._meter.transactions.observe(time.monotonic() - began)
+        if transaction.events:
+            self._meter.batches.observe(len(transaction.events))
         return _Done(outcomes, transaction.events, transaction.touched)
 
-    def _settle(self, done: _Done) -> None:
+    def _settle(self, done: _Done, committed_at: float) -> None:
         try:
             if done.events:
+                self._meter.committed_at = committed_at
                 self._committed(done.events)
             if done.touched:
                 self._touched(done.touched)
