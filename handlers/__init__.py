@@ -9,8 +9,8 @@ from sentri_events.access import Access
 from sentri_events.handlers.base import MissingHandler, MovedHandler
 from sentri_events.handlers.health import HealthHandler, ReadyHandler
 from sentri_events.handlers.lists import ProjectEventsHandler, WorkspaceEventsHandler
-from sentri_events.handlers.pages import AssetHandler, PageHandler, Pages
 from sentri_events.handlers.metrics import MetricsHandler
+from sentri_events.handlers.pages import AssetHandler, PageHandler, Pages
 from sentri_events.handlers.projects import ProjectHandler, ProjectRunsHandler, ProjectsHandler
 from sentri_events.handlers.publish import PublishHandler
 from sentri_events.handlers.runs import AbortHandler, AliveHandler, RunHandler, RunsHandler

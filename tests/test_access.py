@@ -179,6 +179,14 @@ def test_health_asks_nobody(guarded: ServerProcess, path: str) -> None:
     assert ask(guarded.port, "GET", path).status == 200
 
 
+def test_the_metrics_are_for_their_token_and_for_admins(guarded: ServerProcess) -> None:
+    """Mutant: everyone who may read a run could read them."""
+    assert ask(guarded.port, "GET", "/metrics").status == 401
+    assert ask(guarded.port, "GET", "/metrics", headers=QA).status == 403
+    for headers in (bearer("scrape"), ADMIN):
+        assert b"sentri_events_" in ask(guarded.port, "GET", "/metrics", headers=headers).body
+
+
 def test_the_metrics_token_opens_nothing_else(guarded: ServerProcess) -> None:
     for route in ROUTES:
         assert call(guarded, route, bearer("scrape"), "ours", "web").status == 403
