@@ -81,13 +81,13 @@ def test_the_policy_allows_own_files_and_nothing_inline(server: ServerProcess) -
 
 
 def test_the_page_lives_below_a_prefix(tmp_path: Path) -> None:
-    with Embedded(tmp_path, "/deep/er") as application:
+    with Embedded(tmp_path, "/deep/er") as application, httpx2.Client() as http:
         base = f"http://127.0.0.1:{application.port}/deep/er/"
         for path in ("", "runs/RUN-1"):
-            page = httpx2.get(base + path)
+            page = http.get(base + path)
             for link in names(page.text):
                 assert str(page.url.join(link)).startswith(base + "static/")
-                assert httpx2.get(page.url.join(link)).status_code == 200
+                assert http.get(page.url.join(link)).status_code == 200
 
 
 def test_all_of_it_is_small() -> None:

@@ -10,6 +10,7 @@ export class ListFeed extends Feed {
   #path; // of the stream; the list itself is `runs`, or a project's
   #list;
   #heard = Date.now();
+  #known = new Map(); // id -> status, as it was last heard
 
   constructor(board, key, path) {
     super(board, key);
@@ -23,12 +24,14 @@ export class ListFeed extends Feed {
 
   take(message) {
     this.#heard = Date.now();
+    for (const run of message.data ?? [message.run]) this.#known.set(run?.id, run?.status);
     return [message];
   }
 
   async missed() {
-    if (Date.now() - this.#heard > LONGEST) await this.#read();
-    return false;
+    if (Date.now() - this.#heard < LONGEST) return false;
+    const known = new Map(this.#known);
+    return (await this.#read()).some((run) => known.get(run.id) !== run.status);
   }
 
   async poll() {
@@ -38,8 +41,8 @@ export class ListFeed extends Feed {
   }
 
   async #read() {
-    const page = await this.ask(this.#list);
-    this.send([{ type: "runs", data: page.data }]);
-    this.#heard = Date.now();
+    const { data } = await this.ask(this.#list);
+    this.send(this.take({ type: "runs", data }));
+    return data;
   }
 }

@@ -23,13 +23,14 @@ export function Runs() {
     `${project} ${status}`,
   );
   const runs = shown(follower.list, query);
-  const now = useClock(true);
+  const ticking = useClock(true);
+  const now = follower.lost || ticking; // of runs that nobody hears of, no clock goes on
   useEffect(() => setTitle("Runs · sentri-events"), []);
   const filtered = project || status || query.text;
   return html`<${Top} connection=${follower.connection}><h1>Runs</h1></${Top}>
     <main>
       ${follower.connection.name === "signed out" && html`<${SignIn} sentence=${follower.connection.sentence} />`}
-      <${Filter} query=${query} projects=${projectsOf(follower.list)} />
+      <${Filter} query=${query} projects=${projectsOf(follower, query.project)} />
       ${follower.loaded && runs.length === 0 && (filtered ? html`<p class="empty">No run fits the filter.</p>` : html`<${FirstRun} />`)}
       <ol class="runs" aria-label="Runs, newest first">
         ${runs.map((run) => html`<${Row} key=${run.id} run=${run} now=${now} />`)}
@@ -43,9 +44,11 @@ function Filter({ query, projects }) {
   const set = (name) => (event) => setQuery({ [name]: event.target.value });
   return html`<form class="filter" role="search" onSubmit=${(event) => event.preventDefault()}>
     <label>Project
-      <input list="projects" value=${query.project ?? ""} onChange=${set("project")} placeholder="all" />
+      <select value=${query.project ?? ""} onChange=${set("project")}>
+        <option value="">all</option>
+        ${projects.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}
+      </select>
     </label>
-    <datalist id="projects">${projects.map((name) => html`<option key=${name} value=${name} />`)}</datalist>
     <label>Status
       <select value=${query.status ?? ""} onChange=${set("status")}>
         <option value="">all</option>
@@ -86,6 +89,7 @@ function More({ follower, count }) {
   return html`<div ref=${element} class="more">${!follower.loaded && "Loading …"}</div>`;
 }
 
-function projectsOf(list) {
-  return [...new Set([...list.runs.values()].map((run) => run.projectId))].sort();
+function projectsOf({ projects, list }, chosen) {
+  const used = [...list.runs.values()].map((run) => run.projectId);
+  return [...new Set([...projects, ...used, ...(chosen ? [chosen] : [])])].sort();
 }
