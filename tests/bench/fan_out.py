@@ -32,13 +32,13 @@ def burst(
 
 
 def paced(make: Callable[[Path], Peer], rate: int, seconds: float, viewers: int = VIEWERS, runs: int = 1) -> Measure:
-    """So many events a second in all, the runs in turn."""
+    """So many events a second in all, the runs in turn; ten of them share a publisher's connection."""
 
     def measure(folder: Path) -> Sample:
         each = round(rate * seconds / runs)
         with running(make(folder)) as peer:
             peer.make_runs(runs)
-            post = publisher(peer, events=each * runs, rate=rate, runs=runs)
+            post = publisher(peer, events=each * runs, rate=rate, runs=runs, conns=max(1, runs // 10))
             return view(peer, viewers=viewers, events=each, post=post, runs=runs, step=runs)
 
     return measure
@@ -61,9 +61,9 @@ W1 = Workload(
         "aiohttp-sse": burst(Aiohttp, 300),
         "Tornado": burst(Tornado, 300),
         "C send loop": burst(Floor, 300),
-        "C, joining": burst(JoiningFloor, 300),
-        "ours, one pipe": burst(Ours, 300, pipelined=True),
-        "nchan, one pipe": burst(Nchan, 300, pipelined=True),
+        "C loop joining": burst(JoiningFloor, 300, pipelined=True),
+        "ours in 1 pipe": burst(Ours, 300, pipelined=True),
+        "nchan in 1 pipe": burst(Nchan, 300, pipelined=True),
     },
     (
         Target("deliveries_per_s", 6, of="nchan", least=True),
@@ -79,7 +79,7 @@ W2 = Workload(
     {
         OURS: burst(Ours, 3000, batch=100),
         "nchan": burst(Nchan, 3000),
-        "C, joining": burst(JoiningFloor, 3000),
+        "C loop joining": burst(JoiningFloor, 3000, pipelined=True),
     },
     (Target("deliveries_per_s", 10, of="nchan", least=True),),
 )
@@ -99,3 +99,23 @@ def _paced(name: str, rate: int) -> Workload:
 
 
 W3 = (_paced("W3/20", 20), _paced("W3/100", 100))
+
+PEERS = {"nchan": Nchan, "original": Original, "sse-starlette": Starlette, "aiohttp-sse": Aiohttp, "Tornado": Tornado}
+
+
+def _few(name: str, title: str, rate: int, viewers: int, runs: int) -> Workload:
+    peers: dict[str, Callable[[Path], Peer]] = {OURS: Ours, **PEERS}
+    ahead = [target for peer in PEERS if peer != "nchan" for target in no_worse(("p50", "p99"), peer)]
+    return Workload(
+        name,
+        title,
+        (*SOON, COST),
+        {peer: paced(make, rate, 3, viewers, runs) for peer, make in peers.items()},
+        (*ahead, Target("p99", 4, of="nchan")),
+    )
+
+
+W9B = (
+    _few("W9b/runs", "few viewers: 200 runs with 5 each, 2,000 events a second in all", 2000, 1000, 200),
+    _few("W9b/one", "one viewer, 500 events a second", 500, 1, 1),
+)

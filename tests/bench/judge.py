@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Workload:
-    """`rows` are who is measured, by name. `rounds` is the most that one is measured."""
+    """`rows` are who is measured, by name, `rounds` times, or `quick`."""
 
     name: str
     title: str
@@ -48,6 +48,7 @@ class Workload:
     rows: Mapping[str, Measure]
     targets: Sequence[Target]
     rounds: int = 5
+    quick: int = 3
 
 
 def medians(samples: Sequence[Sample]) -> Sample:

@@ -35,13 +35,36 @@ def view(peer: Peer, *, viewers: int, events: int, post: list[str] | None = None
 
     Raises `Flawed` unless each got all of them, in order, and each post was answered.
     """
-    mine = {"port": peer.port, "path": peer.stream, "conns": viewers, "events": events, "warm": peer.greetings}
-    mine |= {"pid": peer.pid, "timeout": PATIENCE, "quiet": ""}
     answered = peer.folder / "published.json"
     if post is not None:
-        mine["trigger"] = f"{shlex.join(post)} 2>{shlex.quote(str(answered))}"
-    seen = _seen(_run([*_pinned("sseload.c"), *_words(mine | options)]).stdout)
+        options["trigger"] = f"{shlex.join(post)} 2>{shlex.quote(str(answered))}"
+    seen = _seen(_run(_viewers(peer, conns=viewers, events=events, **options)).stdout)
     return seen if post is None else seen | _published(answered.read_text())
+
+
+class viewing:
+    """Viewers that are there while inside, for `hold` seconds; afterwards `sample` has what they saw."""
+
+    def __init__(self, peer: Peer, *, viewers: int, **options: object) -> None:
+        self.sample: Sample = {}
+        self._command = _viewers(peer, conns=viewers, **options)
+
+    def __enter__(self) -> "subprocess.Popen[str]":
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        return self._process
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            self._process.kill()
+        text, _ = self._process.communicate()
+        if kind is None:
+            self.sample = _seen(text)
+
+
+def _viewers(peer: Peer, **options: object) -> list[str]:
+    mine: dict[str, object] = {"port": peer.port, "path": peer.stream, "warm": peer.greetings, "pid": peer.pid}
+    mine |= {"timeout": PATIENCE}
+    return [*_pinned("sseload.c"), *_words(mine | options)]
 
 
 def _seen(text: str) -> Sample:
