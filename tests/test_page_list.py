@@ -18,7 +18,8 @@ pytestmark = pytest.mark.browser
 
 
 def names(page: Page) -> list[str]:
-    return page.locator(".run .name").all_inner_texts()
+    found: list[str] = page.locator(".run .name").all_inner_texts()
+    return found
 
 
 def shows(page: Page, *wanted: str) -> None:
