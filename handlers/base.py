@@ -2,7 +2,10 @@
 
 import hashlib
 import logging
+import re
+import secrets
 from collections.abc import Iterator
+from functools import cached_property
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, ClassVar
@@ -15,11 +18,13 @@ from sentri_events.errors import BadRequest, Forbidden, Invalid, NotFound, Sentr
 from sentri_events.event import encode
 from sentri_events.handlers.origins import API_POLICY, allowance, is_forged, preflight
 from sentri_events.hub import Hub
+from sentri_events.logs import REQUEST
 from sentri_events.settings import RUN_ID
 from sentri_events.store_write import Once
 
 JSON = "application/json"
 COOKIE = "access_token"
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_KEY = 128
 RETRY_AFTER = "1"
 log = logging.getLogger(__name__)
@@ -41,12 +46,21 @@ class BaseHandler(RequestHandler):
     reads: ClassVar[str | None] = VIEWER
     writes: ClassVar[str | None] = QA_LEAD
     policy: ClassVar[str] = API_POLICY
+    received = 0  # bytes of the body
+    why = ""  # the sentence that was answered to what was refused
     caller: Caller
 
     def initialize(self, hub: Hub, access: Access) -> None:
         """Called by Tornado with what the route table holds."""
         self.hub = hub
         self.access = access
+        REQUEST.set(self.request_id)
+
+    @cached_property
+    def request_id(self) -> str:
+        """By which the log knows the request: the caller's own where it is harmless, or else a new one."""
+        given = self.request.headers.get("X-Request-Id", "")
+        return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
     @property
     def workspace(self) -> str:
@@ -67,6 +81,7 @@ class BaseHandler(RequestHandler):
         self.set_header("Content-Security-Policy", self.policy)
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("X-Request-Id", self.request_id)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
         """A part of the path that is not UTF-8 becomes one that nothing has; in the query it is a `BadRequest`."""
@@ -83,7 +98,7 @@ class BaseHandler(RequestHandler):
         if self.hub.stopping:  # a proxy must not send another request on this connection
             self.set_header("Connection", "close")
         self._parts: list[bytes] = []
-        self._size = 0
+        self.received = 0
         # Tornado's own bound answers without a sentence, so it is only the second one.
         self.request.connection.set_max_body_size(2 * self.hub.settings.max_body_bytes)  # type: ignore[union-attr]
         self._allow_origin()
@@ -147,8 +162,8 @@ class BaseHandler(RequestHandler):
 
     def data_received(self, chunk: bytes) -> None:
         """A part of the body; one of unknown length is cut off here."""
-        self._size += len(chunk)
-        if self._size <= self.hub.settings.max_body_bytes:
+        self.received += len(chunk)
+        if self.received <= self.hub.settings.max_body_bytes:
             self._parts.append(chunk)
         elif not self._finished:
             self._parts.clear()
@@ -229,7 +244,8 @@ class BaseHandler(RequestHandler):
         if status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             self.set_header("Retry-After", RETRY_AFTER)
         details = error.details if isinstance(error, Forbidden) else {}
-        self.finish(encode({"error": sentence or HTTPStatus(status_code).phrase + ".", **details}))
+        self.why = sentence or HTTPStatus(status_code).phrase + "."
+        self.finish(encode({"error": self.why, **details}))
 
     def log_exception(
         self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None

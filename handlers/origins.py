@@ -7,8 +7,8 @@ from tornado.httputil import HTTPServerRequest
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 CSRF_COOKIE, CSRF_HEADER = "_csrf", "X-CSRF-Token"
-SENT = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-CSRF-Token"
-SHOWN = "Idempotency-Replayed, Retry-After"
+SENT = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-CSRF-Token, X-Request-Id"
+SHOWN = "Idempotency-Replayed, Retry-After, X-Request-Id"
 REMEMBERED = "600"  # seconds that a browser need not ask again
 
 

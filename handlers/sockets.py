@@ -4,29 +4,20 @@ What Tornado did for the connection is done here: noticing that the client has g
 """
 
 import asyncio
-import logging
 import socket
 import struct
 from contextlib import suppress
-from typing import NamedTuple
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from sentri_events.dialect import chunk
+from sentri_events.handlers.access_log import Client, log_stream
 from sentri_events.meter import ENDS
 from sentri_events.viewer import Viewer
 
 LAST_CHUNK = b"0\r\n\r\n"
 LINGER = 2.0  # seconds that a client has to close its side after the end
 IGNORED = 65536
-log = logging.getLogger(__name__)
-
-
-class Client(NamedTuple):
-    """Whose stream it is, for the log."""
-
-    path: str
-    address: str
 
 
 class Streams:
@@ -161,8 +152,7 @@ class Socket:
         self._socket.close()
         self._streams.closed(self, why)
         took = self._loop.time() - self._began
-        words = ENDS[why] if error is None else f"{ENDS[why]} ({error.strerror})"
-        log.debug("GET %s (%s) %.1f s, %d bytes: %s", *self._client, took, self._sent, words)
+        log_stream(self._client, took, self._sent, why, error)
         if self._viewer is not None:
             self._viewer.leave()
 

@@ -8,8 +8,9 @@ from tornado.web import Finish
 from sentri_events.access import Access
 from sentri_events.dialect import StreamDialect
 from sentri_events.errors import BadRequest
+from sentri_events.handlers.access_log import Client
 from sentri_events.handlers.base import BaseHandler
-from sentri_events.handlers.sockets import Client, Socket, Streams, open_socket
+from sentri_events.handlers.sockets import Socket, Streams, open_socket
 from sentri_events.hub import Hub
 from sentri_events.settings import EVENT_TYPE
 
@@ -52,7 +53,7 @@ class StreamingHandler(BaseHandler):
         if dialect.chunked:
             self.set_header("Transfer-Encoding", "chunked")
         head = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self._headers.get_all())
-        client = Client(self.request.path, self.request.remote_ip or "")
+        client = Client(self.request.path, self.request.remote_ip or "", str(self.caller), self.request_id)
         if self.request.connection.stream.closed():  # type: ignore[union-attr]
             raise Finish  # the client has left in the meantime
         stream = self.detach()

@@ -6,6 +6,7 @@ VIEWER, QA_LEAD, ADMIN = "viewer", "qa_lead", "admin"
 PUBLISHER = "publish"  # of a runner: publishes into the runs of one project, and may nothing else
 SCRAPER = "metrics"  # of a monitor: reads the metrics, and may nothing else
 DEV_WORKSPACE = "default"
+LONGEST_SUBJECT = 64  # in a line of the log
 _MAY = {
     VIEWER: {VIEWER},
     QA_LEAD: {VIEWER, QA_LEAD, PUBLISHER},
@@ -31,6 +32,10 @@ class Caller:
     expires: float | None = None
     jti: str | None = None
     ambient: bool = False
+
+    def __str__(self) -> str:
+        """For the log."""
+        return f"{self.subject[:LONGEST_SUBJECT] or self.role}@{self.workspace}"
 
     def may(self, role: str) -> bool:
         """Whether that includes what `role` stands for."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application
 
 from sentri_events.access import Access, check_exposure
 from sentri_events.backends import open_backend
@@ -22,9 +22,11 @@ from sentri_events.database import location
 from sentri_events.errors import SettingsError, Unavailable
 from sentri_events.fleet import Fleet
 from sentri_events.handlers import routes
+from sentri_events.handlers.access_log import log_request
 from sentri_events.handlers.base import MissingHandler
 from sentri_events.handlers.sockets import Streams
 from sentri_events.hub import Hub
+from sentri_events.logs import configure
 from sentri_events.metrics import Board, Metrics
 from sentri_events.reaper import Reaper
 from sentri_events.settings import Settings
@@ -34,7 +36,6 @@ from sentri_events.store import Store
 MAX_HEADER_BYTES = 16 << 10
 SLOW_REQUEST = 15.0  # seconds for the headers, for the body, and for an idle connection's next request
 BACKLOG = 4096
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
@@ -77,10 +78,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
             "Several processes need a Redis between them, or the viewers of one would not hear of another's events at "
             "once: set --redis-url (REDIS_URL), or say --standalone."
         )
-    logging.getLogger("peewee").setLevel(logging.WARNING)  # it logs every statement, with all that is in it
-    logging.basicConfig(
-        level=LEVELS[settings.log_level.lower()], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    configure(settings.log_level, settings.log_json)
     try:
         sockets = bind_sockets(settings.port, settings.host, backlog=BACKLOG)
     except OSError as error:
@@ -141,7 +139,7 @@ async def _serve(
             routes(hub, streams=streams, access=access, metrics=metrics),
             default_handler_class=MissingHandler,
             default_handler_args={"hub": hub, "access": access},
-            log_function=_log_request,
+            log_function=log_request,
         )
         server = HTTPServer(
             application,
@@ -189,10 +187,3 @@ def _run(main: Coroutine[None, None, int]) -> int:
     except ImportError:
         return asyncio.run(main)
     return int(uvloop.run(main))
-
-
-def _log_request(handler: RequestHandler) -> None:
-    status = handler.get_status()
-    level = logging.ERROR if status >= 500 else logging.INFO if status >= 400 else logging.DEBUG
-    took = 1000 * handler.request.request_time()
-    log.log(level, "%s %s %d %.1f ms", handler.request.method, handler.request.path, status, took)

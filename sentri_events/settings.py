@@ -86,6 +86,7 @@ class Settings:
     )
     run_id_prefix: str = _setting("RUN-", "SENTRI_EVENTS_RUN_ID_PREFIX", "What the ids of runs begin with.")
     log_level: str = _setting("info", "LOG_LEVEL", f"What is logged: {', '.join(LOG_LEVELS)}.")
+    log_json: bool = _setting(False, "LOG_JSON", "Write the log as JSON, one object a line.")
 
     def __post_init__(self) -> None:
         for item in SETTINGS:

@@ -78,10 +78,11 @@ def test_a_new_viewer_to_the_byte(server: ServerProcess) -> None:
     epoch = epoch_of(server, run)
     document = ask(server.port, "GET", f"/api/v1/runs/{run}").body
     with Connection(server.port) as viewer:
-        viewer.send(request("GET", f"/api/v1/runs/{run}/events"))
+        viewer.send(request("GET", f"/api/v1/runs/{run}/events", {"X-Request-Id": "mine"}))
         head = Head.read(viewer)
         assert head.line == "HTTP/1.1 200 OK"
         assert {**head.headers, "date": ""} == {
+            "x-request-id": "mine",
             "content-type": "text/event-stream",
             "cache-control": "no-cache",
             "connection": "keep-alive",
@@ -712,7 +713,8 @@ def test_a_missing_foreign_or_impossible_id_is_the_same_404(
     answers = [ask(server.port, method, path.format(id), body, headers) for id in MISSING]
     for id, answer in zip(MISSING, answers, strict=True):
         assert (answer.status, answer.body) == (404, b'{"error":"not found"}'), id
-        assert {**answer.headers, "date": ""} == {**answers[0].headers, "date": ""}
+        own = {"date": "", "x-request-id": ""}
+        assert {**answer.headers, **own} == {**answers[0].headers, **own}
 
 
 @pytest.mark.usefixtures("foreign")
