@@ -3,12 +3,15 @@
 import json
 import logging
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sentri_events.handlers.access_log import Client
+from sentri_events.handlers.sockets import Socket, Streams
 from sentri_events.logs import REQUEST, JsonLines, TextLines
 from tests.raw import Answer, Stream, ask
 from tests.server_process import ServerProcess, wait_until
@@ -171,3 +174,16 @@ def test_a_line_has_the_id_of_its_request() -> None:
     finally:
         REQUEST.reset(known)
     assert "request" not in json.loads(JsonLines().format(record("x")))
+
+
+async def test_a_stream_is_told_with_its_own_id(caplog: pytest.LogCaptureFixture) -> None:
+    """It may be let go in the middle of another request. Mutant caught: the line has that one's id."""
+    ours, theirs = socket.socketpair()
+    with theirs, caplog.at_level(logging.INFO):
+        stream = Socket(ours, Streams(60), Client("/a", "::1", "alice@default", "its-own"), True, b"")
+        known = REQUEST.set("another")
+        stream.close("stalled")
+        REQUEST.reset(known)
+    (line,) = caplog.records
+    assert json.loads(JsonLines().format(line))["request"] == "its-own"
+    assert line.getMessage().endswith("alice@default (::1): took nothing for too long")
