@@ -1,10 +1,11 @@
-// One run: its head, and below it what the address names: results, log, timeline or raw events.
+// One run: its head, and below it what the address names.
 
 import { html, useEffect, useState } from "../vendor/htm-preact.js";
 import { useAddress } from "../address.js";
 import { RunFollower } from "../follow-run.js";
 import { setTitle } from "../favicon.js";
 import { useFollower } from "../hooks.js";
+import { CompareView } from "./compare.js";
 import { Live } from "./live.js";
 import { LogView } from "./log.js";
 import { RawView } from "./raw.js";
@@ -19,6 +20,7 @@ const TABS = {
   results: ["Results", ResultsView],
   log: ["Log", LogView],
   timeline: ["Timeline", TimelineView],
+  compare: ["Compare", CompareView],
   events: ["Events", RawView],
 };
 
