@@ -23,6 +23,10 @@ class Access:
 
     def __init__(self, settings: Settings) -> None:
         self.open = not settings.jwt_secrets
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Go by the secrets of `settings` from now on."""
         self._metrics_token = settings.metrics_token
         self._tokens = Tokens(settings)
 

@@ -19,6 +19,7 @@ from sentri_events.options import (
     Speed,
     json_option,
     no_color_option,
+    read_again,
     serve_options,
     url_option,
 )
@@ -82,12 +83,13 @@ cli.add_command(db)
 
 @cli.command()
 @serve_options
-def serve(**values: Any) -> int:
+@click.pass_context
+def serve(ctx: click.Context, /, **values: Any) -> int:
     """Run the server until SIGTERM or Ctrl-C."""
     settings = load(values)
     from sentri_events.server import serve
 
-    return serve(settings, click.echo)
+    return serve(settings, click.echo, lambda: read_again(ctx))
 
 
 @cli.command("exec", context_settings={"allow_interspersed_args": False})

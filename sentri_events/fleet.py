@@ -21,12 +21,15 @@ class Fleet:
     `child` is given what to call when it serves, a descriptor that becomes readable when the parent is no more, and its
     place among them, from 0: who is started instead of a dead one has the dead one's. It stops at SIGTERM, however
     often that comes: Ctrl-C and systemd tell the children as well as the parent. The second signal that the parent is
-    given kills them.
+    given kills them. At SIGHUP `reload` is called, in the parent, and the children are told.
     """
 
-    def __init__(self, count: int, child: Callable[[Callable[[], None], int, int], int]) -> None:
+    def __init__(
+        self, count: int, child: Callable[[Callable[[], None], int, int], int], reload: Callable[[], None]
+    ) -> None:
         self._count = count
         self._child = child
+        self._reload = reload
         self._lifeline = os.pipe()
         self._born: dict[int, tuple[float, int]] = {}
         self._stopping = False
@@ -34,7 +37,8 @@ class Fleet:
     def run(self, ready: Callable[[], None]) -> int:
         """Returns when a signal has ended all children: 0 if each ended in order. `ready` is called when all serve."""
         read, write = os.pipe()
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._read_again}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             for place in range(self._count):
                 self._fork(place, write)
@@ -62,6 +66,7 @@ class Fleet:
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C it hears by its parent
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it has something to read again
             status = self._child(lambda: _say_ready(ready), orphaned, place)
         except Exception as error:  # noqa: BLE001  a child must not go on as a second parent
             log.error("A server process cannot start: %s", error)
@@ -99,6 +104,10 @@ class Fleet:
     def _stop(self, *signal_given: object) -> None:
         self._tell(signal.SIGKILL if self._stopping else signal.SIGTERM)
         self._stopping = True
+
+    def _read_again(self, *signal_given: object) -> None:
+        self._reload()  # for the children that are still to come
+        self._tell(signal.SIGHUP)
 
     def _tell(self, number: int) -> None:
         for child in self._born:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sentri_events.errors import ClientError, SettingsError
-from sentri_events.settings import SETTINGS
+from sentri_events.settings import RELOADED, SETTINGS, Settings, load
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -73,19 +73,28 @@ database_option = click.option(
 
 
 def from_file(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Where nothing else says what a secret is, the file that NAME_FILE names does. Raises `SettingsError`."""
+    """Where nothing else says what a value is, the file that NAME_FILE names does. Raises `SettingsError`."""
     name = f"{param.envvar}_FILE"
     path = os.environ.get(name)
     if not path or ctx.get_parameter_source(str(param.name)) is not click.core.ParameterSource.DEFAULT:
         return value
     try:
         with open(path, encoding="utf-8") as file:
-            secret = file.read().strip()
+            text = file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{name} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}.") from None
-    if not secret:
-        raise SettingsError(f"{name} names an empty file.")  # it would be as if nobody had to be asked
-    return secret
+    if not text:
+        raise SettingsError(f"{name} names an empty file.")  # of a secret: as if nobody had to be asked
+    return text
+
+
+def read_again(ctx: click.Context) -> Settings:
+    """The settings of `serve`, with what the files of `RELOADED` say now. Raises `SettingsError`."""
+    values = dict(ctx.params)
+    for param in ctx.command.params:
+        if param.name in RELOADED:
+            values[param.name] = from_file(ctx, param, values[param.name])
+    return load(values)
 
 
 def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,7 +112,7 @@ def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
             envvar=item.env,
             show_envvar=True,
             show_default=not flag,
-            callback=from_file if item.secret else None,
+            callback=from_file if item.secret or item.name in RELOADED else None,
             help=item.help,
         )(command)
     return command

@@ -29,7 +29,7 @@ from sentri_events.hub import Hub
 from sentri_events.logs import configure
 from sentri_events.metrics import Board, Metrics
 from sentri_events.reaper import Reaper
-from sentri_events.settings import Settings
+from sentri_events.settings import RELOADED, Settings
 from sentri_events.standalone import own_redis
 from sentri_events.store import Store
 
@@ -65,8 +65,10 @@ async def open_hub(settings: Settings) -> AsyncIterator[Hub]:
         await hub.stop()
 
 
-def serve(settings: Settings, say: Callable[[str], None]) -> int:
+def serve(settings: Settings, say: Callable[[str], None], again: Callable[[], Settings]) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status. `say` is given the lines that a user reads at the start.
+
+    `again` reads the settings again, or raises `SettingsError`.
 
     Raises `SettingsError` for what it cannot start with.
     """
@@ -85,7 +87,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
         raise SettingsError(f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}.") from None
     try:
         with own_redis() if settings.standalone else nullcontext(settings.redis_url) as redis_url:
-            return _serve_all(replace(settings, redis_url=redis_url, standalone=False), sockets, say)
+            return _serve_all(replace(settings, redis_url=redis_url, standalone=False), again, sockets, say)
     except Unavailable as error:
         raise SettingsError(str(error)) from None
     finally:
@@ -93,19 +95,42 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
             one.close()
 
 
-def _serve_all(settings: Settings, sockets: list[socket.socket], say: Callable[[str], None]) -> int:
+def reload(settings: Settings, again: Callable[[], Settings]) -> Settings:
+    """What SIGHUP does: `settings` with what may change while a server runs (`RELOADED`) as `again` reads it. The log
+    level is in force. A wrong value changes nothing."""
+    try:
+        read = again()
+    except SettingsError as error:
+        log.error("Nothing has changed: %s", error)
+        return settings
+    logging.getLogger().setLevel(LEVELS[read.log_level.lower()])
+    log.info("Secrets and log level were read again.")
+    return replace(settings, **{name: getattr(read, name) for name in RELOADED})
+
+
+def _serve_all(
+    settings: Settings, again: Callable[[], Settings], sockets: list[socket.socket], say: Callable[[str], None]
+) -> int:
+    def reload_for_the_next() -> None:
+        nonlocal settings
+        settings = reload(settings, again)
+
     def greet() -> None:
         for line in _greeting(settings, sockets[0]):
             say(line)
 
     board = Board(settings.processes)
     if settings.processes == 1:
-        return _run(_serve(settings, sockets, board, greet))
-    return Fleet(settings.processes, lambda *given: _run(_serve(settings, sockets, board, *given))).run(greet)
+        return _run(_serve(settings, again, sockets, board, greet))
+    fleet = Fleet(
+        settings.processes, lambda *given: _run(_serve(settings, again, sockets, board, *given)), reload_for_the_next
+    )
+    return fleet.run(greet)
 
 
 async def _serve(
     settings: Settings,
+    again: Callable[[], Settings],
     sockets: list[socket.socket],
     board: Board,
     ready: Callable[[], None],
@@ -134,6 +159,7 @@ async def _serve(
     streams = Streams(settings.stall_timeout)
     async with open_hub(settings) as hub:
         access = Access(settings)
+        loop.add_signal_handler(signal.SIGHUP, lambda: access.reload(reload(settings, again)))
         metrics = Metrics(hub, streams, board, place)
         application = Application(
             routes(hub, streams=streams, access=access, metrics=metrics),
