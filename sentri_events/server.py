@@ -26,7 +26,7 @@ from sentri_events.handlers.access_log import log_request
 from sentri_events.handlers.base import MissingHandler
 from sentri_events.handlers.sockets import Streams
 from sentri_events.hub import Hub
-from sentri_events.logs import configure
+from sentri_events.logs import LEVELS, configure
 from sentri_events.metrics import Board, Metrics
 from sentri_events.reaper import Reaper
 from sentri_events.settings import RELOADED, Settings
