@@ -18,7 +18,8 @@ pytestmark = pytest.mark.browser
 
 def compared(page: Page, title: str) -> list[str]:
     """The tests below a title."""
-    return page.locator(".compared", has_text=title).locator("li .name").all_text_contents()
+    found: list[str] = page.locator(".compared", has_text=title).locator("li .name").all_text_contents()
+    return found
 
 
 def test_what_differs_between_two_runs(server: ServerProcess, tabs: Tabs) -> None:
