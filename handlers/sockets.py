@@ -115,7 +115,7 @@ class Socket:
             self.close("left", error)
             return False
         self._sent += sent
-        return self._keep(data, sent)
+        return sent == len(data) or self._keep(data, sent)
 
     def _keep(self, data: bytes, sent: int) -> bool:
         if sent == len(data):

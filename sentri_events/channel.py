@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from itertools import count
 from typing import Any
 
 from sentri_events.dialect import Dialect, Piece, pieces
@@ -19,9 +18,9 @@ from sentri_events.store import Store
 from sentri_events.store_read import Head, Snapshot
 from sentri_events.viewer import Lane, Sink, Viewer
 
-SLICE = 128  # viewers that are written to before the loop may do something else
+SLICE = 24  # viewers that are written to before the loop may do something else
 JOINED = 3  # events that must have piled up for a cycle to wait
-LONGEST_WAIT = 0.004  # seconds that a cycle waits at most so that more events can be joined
+LONGEST_WAIT = 0.012  # seconds that a cycle waits at most so that more events can be joined
 LATE = 0.005  # seconds in which a message that is merely late usually arrives
 UNDELIVERED_BYTES = 128 << 10
 VOLATILE_TYPES = 64
@@ -257,37 +256,57 @@ class Channel:
         heard = self._volatile_cycled
         self._volatile_cycled += sum(not event.seq for event in events)
         first = next((event.seq for event in events if event.seq), 0)
-        work = [(lane, pieces(events, lane.dialect), list(lane.live)) for lane in self.lanes.values() if lane.live]
-        last = max(event.seq for event in events)
-        written, lacking = count(1), 0
-        for lane, cut, viewers in work:
-            for viewer in viewers:
-                if not viewer.live:
-                    lacking += len(events)
-                    continue
-                if viewer.cursor >= first > 0:  # it stepped in while some of these were waiting
+        work: list[tuple[list[Piece], list[Viewer]]] = []
+        for lane in self.lanes.values():
+            viewers = list(lane.live)
+            level = [viewer for viewer in viewers if viewer.cursor < first] if first else viewers
+            work.append((pieces(events, lane.dialect), level))
+            if len(level) < len(viewers):  # some stepped in while these events were waiting
+                for viewer in set(viewers).difference(level):
                     rest = [event for event in events if not event.seq or event.seq > viewer.cursor]
-                    lacking += len(events) - len(rest)
-                    taken = self._write(viewer, pieces(rest, lane.dialect), heard)
-                else:
-                    taken = self._write(viewer, cut, heard)
-                if not taken:
-                    lacking += max(0, last - viewer.cursor)
-                if self.ended and viewer.live and viewer.cursor == self.head:
-                    self._finish(viewer)
-                if next(written) % SLICE == 0:
+                    work.append((pieces(rest, lane.dialect), [viewer]))
+        written = 0
+        for cut, level in work:
+            for begin in range(0, len(level), SLICE):
+                if written >= SLICE:
+                    written = 0
                     yield
+                some = level[begin : begin + SLICE]
+                self._write_each(some, cut, heard)
+                written += len(some)
         self._volatile_written = self._volatile_cycled
-        self._meter.delivered += len(events) * sum(len(viewers) for _, _, viewers in work) - lacking
+
+    def _write_each(self, viewers: list[Viewer], cut: Sequence[Piece], heard: int) -> None:
+        """The same pieces to each that is still live: the innermost loop of all, so it is bare."""
+        for upto, volatile, count, data in cut:
+            heard += volatile
+            left_out = 0
+            for viewer in viewers:
+                if viewer.live and (viewer.cursor < upto or not upto):
+                    try:
+                        taken = data is None or viewer.sink.write(data)
+                    except Exception:  # noqa: BLE001  of one sink, and logged: the others must not suffer
+                        self._drop(viewer)
+                        continue
+                    if upto:
+                        viewer.cursor = upto
+                    if not taken:
+                        self.fall_behind(viewer, heard)
+                else:
+                    left_out += 1
+            self._meter.delivered += count * (len(viewers) - left_out)
+        if self.ended:
+            for viewer in viewers:
+                if viewer.live and viewer.cursor == self.head:
+                    self._finish(viewer)
 
     def _write(self, viewer: Viewer, cut: Sequence[Piece], heard: int) -> bool:
-        for upto, volatile, data in cut:
+        for upto, volatile, _, data in cut:
             heard += volatile
             try:
                 taken = data is None or viewer.sink.write(data)
-            except Exception:  # of one sink: the others must not suffer
-                log.exception("Run %s: a viewer is let go.", self.run)
-                viewer.leave()
+            except Exception:  # noqa: BLE001  the same
+                self._drop(viewer)
                 return False
             if upto:
                 viewer.cursor = upto
@@ -295,6 +314,10 @@ class Channel:
                 self.fall_behind(viewer, heard)
                 return False
         return True
+
+    def _drop(self, viewer: Viewer) -> None:
+        log.exception("Run %s: a viewer is let go.", self.run)
+        viewer.leave()
 
     # Who follows
 

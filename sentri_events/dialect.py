@@ -17,12 +17,13 @@ ALWAYS_SHOWN = frozenset({"snapshot", "reset", "done"})
 class Piece(NamedTuple):
     """What is handed to a sink in one go: at most 64 KiB, or a single event.
 
-    Whoever has it whole stands at seq `upto` (0: it holds no durable event). `volatile` events are in it.
-    `data` is None if the viewer does not want any of them.
+    Whoever has it whole stands at seq `upto` (0: it holds no durable event). It holds `events`, of which `volatile` are
+    volatile. `data` is None if the viewer does not want any of them.
     """
 
     upto: int
     volatile: int
+    events: int
     data: Any
 
 
@@ -102,4 +103,4 @@ def pieces(events: Sequence[Event], dialect: Dialect) -> list[Piece]:
 def _piece(part: list[Event], dialect: Dialect) -> Piece:
     shown = [event for event in part if dialect.shows(event.type)]
     volatile = sum(not event.seq for event in part)
-    return Piece(max(event.seq for event in part), volatile, dialect.join(shown) if shown else None)
+    return Piece(max(event.seq for event in part), volatile, len(part), dialect.join(shown) if shown else None)
