@@ -22,6 +22,7 @@ from sentri_events.sse import Parser
 from tests.backend_contract import EPOCH, started
 from tests.backend_contract import event as an_event
 from tests.bridge import until
+from tests.npm import install
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.node
@@ -30,16 +31,8 @@ HERE = Path(__file__).parent / "original"
 
 @pytest.fixture
 def original(request: pytest.FixtureRequest) -> Path:
-    """The program with its libraries, which are installed once for each state of their list."""
-    assert request.config.cache is not None
-    wanted = (HERE / "package.json").read_bytes()
-    folder = request.config.cache.mkdir("original")
-    done = folder / "installed.json"
-    if not done.exists() or done.read_bytes() != wanted:
-        shutil.copy(HERE / "package.json", folder)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=100)
-        done.write_bytes(wanted)
+    """The program with its libraries."""
+    folder = install(request.config, HERE)
     shutil.copy(HERE / "server.js", folder)
     return folder
 
