@@ -118,7 +118,7 @@ async def _kill_subscribers(fleet: Fleet, which: int) -> int:
 
 async def _kill_a_subscriber(fleet: Fleet, which: int) -> int:
     async with _admin(fleet) as redis:
-        subscribers = [client["id"] for client in await redis.client_list(_type="pubsub")]
+        subscribers = sorted(await _subscribers(redis))
         return int(await redis.client_kill_filter(_id=subscribers[which % len(subscribers)])) if subscribers else 0
 
 
@@ -130,7 +130,7 @@ async def _flush(fleet: Fleet, which: int) -> int:
 async def _overflow_subscribers(fleet: Fleet, which: int) -> int:
     """More at once than a subscriber's output buffer may hold, so that Redis cuts it off."""
     async with _admin(fleet) as redis:
-        before = await _cut_off(redis)
+        before = await _subscribers(redis)
         await redis.config_set("client-output-buffer-limit", SMALL_BUFFER)
         async with redis.pipeline(transaction=True) as at_once:
             for channel in await redis.pubsub_channels():
@@ -138,11 +138,11 @@ async def _overflow_subscribers(fleet: Fleet, which: int) -> int:
                     at_once.publish(channel, NOISE)
             await at_once.execute()
         await redis.config_set("client-output-buffer-limit", USUAL_BUFFER)
-        return await _cut_off(redis) - before
+        return len(before - await _subscribers(redis))
 
 
-async def _cut_off(redis: Redis) -> int:
-    return int((await redis.info("stats"))["client_output_buffer_limit_disconnections"])
+async def _subscribers(redis: Redis) -> set[str]:
+    return {client["id"] for client in await redis.client_list(_type="pubsub")}
 
 
 def _admin(fleet: Fleet) -> Redis:
