@@ -58,6 +58,8 @@ setup(
             "pytest-cov>=7",
             "pytest-xdist>=3.8",
             "hypothesis>=6.170",
+            "h2>=4.3,<5",  # HTTP/2, as browsers come through a proxy
+            "PyYAML>=6",  # for msgspec, of docs/production/compose.yaml
             *SERVERS,  # a Redis
         ],
         "browser": ["playwright>=1.65"],  # for tests: the Chromium is Debian's
