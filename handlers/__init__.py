@@ -36,9 +36,12 @@ def routes(
     `streams` holds the open streams, for who wants to wait until they are closed: `await streams.drained(grace)`.
     `access` is who may, by the hub's settings unless it is given. `metrics` is for who has several processes.
     """
-    common: dict[str, Any] = {"hub": hub, "access": access or Access(hub.settings)}
+    if access is None:
+        access = Access(hub.settings, hub.store)
+    common: dict[str, Any] = {"hub": hub, "access": access}
     if streams is None:
         streams = Streams(hub.settings.stall_timeout)
+    streams.terms = access.terms
     page = {**common, "pages": Pages()}
     streaming = {**common, "streams": streams}
     prefix = re.escape(prefix)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tornado.web import RequestHandler
 
+from sentri_events.caller import Caller
 from sentri_events.meter import ENDS
 
 LONGEST_WHY = 200
@@ -21,7 +22,7 @@ class Client(NamedTuple):
 
     path: str
     address: str
-    who: str
+    who: Caller
     request: str
 
 
@@ -60,7 +61,7 @@ def log_stream(client: Client, seconds: float, sent: int, why: str, error: OSErr
         "stream": client.path,
         "seconds": round(seconds, 1),
         "bytesOut": sent,
-        "who": client.who,
+        "who": str(client.who),
         "address": client.address,
         "why": ENDS[why] if error is None else f"{ENDS[why]} ({error.strerror})",
     }

@@ -10,9 +10,12 @@ from contextlib import suppress
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
+from sentri_events.caller import Caller
 from sentri_events.dialect import chunk
 from sentri_events.handlers.access_log import Client, log_stream
 from sentri_events.meter import ENDS
+from sentri_events.sse import comment
+from sentri_events.terms import Terms
 from sentri_events.viewer import Viewer
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -21,7 +24,12 @@ IGNORED = 65536
 
 
 class Streams:
-    """The open streams of a server, and how long one may take nothing (seconds). `ended` counts the others by why."""
+    """The open streams of a server, and how long one may take nothing (seconds). `ended` counts the others by why.
+
+    `terms` ends them with the tokens that opened them.
+    """
+
+    terms: Terms | None = None
 
     def __init__(self, stall_timeout: float) -> None:
         self.stall_timeout = stall_timeout
@@ -38,10 +46,18 @@ class Streams:
     def closed(self, stream: "Socket", why: str) -> None:
         """A stream has let go of its socket."""
         self.open.discard(stream)
+        if self.terms is not None:
+            self.terms.forget(stream)
         self.ended[why] += 1
         self._sent += stream.sent
         if not self.open:
             self._emptied.set()
+
+    def opened(self, stream: "Socket") -> None:
+        """A stream begins."""
+        self.open.add(stream)
+        if self.terms is not None:
+            self.terms.admit(stream)
 
     async def drained(self, grace: float) -> None:
         """Wait until all streams are closed; those that are not after `grace` seconds are cut."""
@@ -74,8 +90,13 @@ class Socket:
         self._finishing = False
         self._began = self._moved = self._loop.time()
         self._sent = 0
-        streams.open.add(self)
+        streams.opened(self)
         self._listen()
+
+    @property
+    def caller(self) -> Caller:
+        """Who opened it."""
+        return self._client.who
 
     def start(self, viewer: Viewer) -> bool:
         """Whether the stream's beginning is sent whole."""
@@ -143,6 +164,12 @@ class Socket:
             if self._unsent is None:
                 self._end()
             self._expire()
+
+    def dismiss(self, why: str) -> None:
+        """End it with a comment that says why; who comes back with other credentials goes on where this ends."""
+        if self._viewer is not None:
+            self._viewer.leave()
+        self.finish(comment(why))
 
     def close(self, why: str, error: OSError | None = None) -> None:
         """Let go of the socket at once. `why` is one of `ENDS`. Harmless if it is closed."""

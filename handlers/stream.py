@@ -78,6 +78,7 @@ class StreamHandler(StreamingHandler):
         reset = None if position is None else position.objection(place)
         seq = place.floor if position is None or reset is not None else position.seq
         if wait and seq == place.head and not place.ended and await self._something(run, place, wait):
+            await self.access.check(self.caller)
             place = await self.hub.head(self.workspace, run)
         events: list[Event] = []
         if seq < place.head:

@@ -53,7 +53,7 @@ class StreamingHandler(BaseHandler):
         if dialect.chunked:
             self.set_header("Transfer-Encoding", "chunked")
         head = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self._headers.get_all())
-        client = Client(self.request.path, self.request.remote_ip or "", str(self.caller), self.request_id)
+        client = Client(self.request.path, self.request.remote_ip or "", self.caller, self.request_id)
         if self.request.connection.stream.closed():  # type: ignore[union-attr]
             raise Finish  # the client has left in the meantime
         stream = self.detach()

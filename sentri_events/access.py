@@ -2,12 +2,16 @@
 
 import hmac
 import ipaddress
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from sentri_events.caller import DEV_WORKSPACE, DEVELOPER, SCRAPER, Caller
 from sentri_events.errors import SettingsError, Unauthorized
+from sentri_events.revocation import Revocations
 from sentri_events.settings import Settings
+from sentri_events.store import Store
+from sentri_events.terms import Terms
 from sentri_events.tokens import Tokens
 
 
@@ -19,10 +23,15 @@ class Credential(NamedTuple):
 
 
 class Access:
-    """Judges credentials by the settings. `open`: nobody is asked, everyone is the developer on this machine."""
+    """Judges credentials by the settings. `open`: nobody is asked, everyone is the developer on this machine.
 
-    def __init__(self, settings: Settings) -> None:
+    `terms` holds whoever was let in for a while.
+    """
+
+    def __init__(self, settings: Settings, store: Store) -> None:
         self.open = not settings.jwt_secrets
+        self.revocations = Revocations(store)
+        self.terms = Terms(self.revocations)
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
@@ -41,10 +50,21 @@ class Access:
                 continue
         raise Unauthorized
 
+    async def check(self, caller: Caller) -> None:
+        """Raises `Unauthorized` if the caller's token has ended or is revoked by now."""
+        if caller.expires is not None and caller.expires <= time.time():
+            raise Unauthorized
+        if caller.jti is not None:
+            await self.revocations.refresh()
+            if caller.jti in self.revocations:
+                raise Unauthorized
+
     async def _read(self, text: str, ambient: bool) -> Caller:
         if self._metrics_token and hmac.compare_digest(text.encode(), self._metrics_token.encode()):
             return Caller(DEV_WORKSPACE, SCRAPER)
-        return self._tokens.read(text, ambient)
+        caller = self._tokens.read(text, ambient)
+        await self.check(caller)
+        return caller
 
 
 def check_exposure(settings: Settings) -> None:

@@ -14,6 +14,7 @@ import click
 
 from sentri_events import __version__
 from sentri_events.cli_db import db
+from sentri_events.cli_token import token
 from sentri_events.errors import ClientError, SentriEventsError, SettingsError
 from sentri_events.options import (
     Speed,
@@ -79,6 +80,7 @@ def cli() -> None:
 
 
 cli.add_command(db)
+cli.add_command(token)
 
 
 @cli.command()

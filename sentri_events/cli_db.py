@@ -72,16 +72,22 @@ def check(database: str) -> int:
 def _on_store(database: str, verb: "Callable[[Store], Awaitable[int]]", *, may_create: bool = False) -> int:
     import asyncio
 
-    from sentri_events.database import location, may_exist
     from sentri_events.server import open_store
 
     settings = load({"database": database})
-    # A mistyped name would make a new database, and a sound one.
-    if not may_create and not may_exist(settings.database):
-        raise SettingsError(f"There is no database at {location(settings.database)}.")
+    if not may_create:
+        check_exists(settings.database)
 
     async def work() -> int:
         async with open_store(settings) as store:
             return await verb(store)
 
     return asyncio.run(work())
+
+
+def check_exists(database: str) -> None:
+    """Raises `SettingsError` if there is none: a mistyped name would make a new one, and a sound one."""
+    from sentri_events.database import location, may_exist
+
+    if not may_exist(database):
+        raise SettingsError(f"There is no database at {location(database)}.")

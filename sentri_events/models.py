@@ -22,6 +22,8 @@ class Tables(NamedTuple):
     result: Any
     key: Any
     fleet: Any
+    revocation: Any
+    ticket: Any
 
 
 def bind(db: Database) -> Tables:
@@ -139,4 +141,17 @@ def bind(db: Database) -> Tables:
         id = IntegerField(primary_key=True)
         seen_at = BigIntegerField()
 
-    return Tables(db, Counter, Project, Run, Field, Event, Result, Key, Fleet)
+    class Revocation(Base):
+        """A token that is not believed any more, until it would have ended; numbered in the order of the commits."""
+
+        jti = TextField(primary_key=True)
+        number = BigIntegerField(unique=True)
+        until = BigIntegerField()
+
+    class Ticket(Base):
+        """A ticket that was used in time, and so may be used again."""
+
+        id = TextField(primary_key=True)
+        until = BigIntegerField()
+
+    return Tables(db, Counter, Project, Run, Field, Event, Result, Key, Fleet, Revocation, Ticket)

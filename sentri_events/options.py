@@ -74,10 +74,23 @@ database_option = click.option(
 
 def from_file(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Where nothing else says what a value is, the file that NAME_FILE names does. Raises `SettingsError`."""
-    name = f"{param.envvar}_FILE"
-    path = os.environ.get(name)
-    if not path or ctx.get_parameter_source(str(param.name)) is not click.core.ParameterSource.DEFAULT:
+    if ctx.get_parameter_source(str(param.name)) is not click.core.ParameterSource.DEFAULT:
         return value
+    text = _file_of(str(param.envvar))
+    return value if text is None else text
+
+
+def environment(*names: str) -> Settings:
+    """These settings as the environment says them, and the files that it names; the others are default."""
+    rows = [item for item in SETTINGS if item.name in names]
+    return load({item.name: os.environ.get(item.env) or _file_of(item.env) for item in rows})
+
+
+def _file_of(variable: str) -> str | None:
+    name = f"{variable}_FILE"
+    path = os.environ.get(name)
+    if not path:
+        return None
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read().strip()

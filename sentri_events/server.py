@@ -17,7 +17,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from sentri_events.access import Access, check_exposure
-from sentri_events.backends import open_backend
+from sentri_events.backends import announce_revocation, open_backend, open_revocations
 from sentri_events.database import location
 from sentri_events.errors import SettingsError, Unavailable
 from sentri_events.fleet import Fleet
@@ -63,6 +63,16 @@ async def open_hub(settings: Settings) -> AsyncIterator[Hub]:
     finally:
         await reaper.stop()
         await hub.stop()
+
+
+async def revoke(settings: Settings, jti: str, until: float) -> None:
+    """Take a token back until then (seconds since 1970): here, at every instance, and at the original on this Redis.
+
+    Raises `SettingsError`, `Unavailable`.
+    """
+    async with open_store(settings) as store:
+        await store.revoke(jti, int(until * 1000))
+    await announce_revocation(settings.redis_url, jti, until)
 
 
 def serve(settings: Settings, say: Callable[[str], None], again: Callable[[], Settings]) -> int:
@@ -158,7 +168,10 @@ async def _serve(
         loop.add_signal_handler(number, told_to_stop)
     streams = Streams(settings.stall_timeout)
     async with open_hub(settings) as hub:
-        access = Access(settings)
+        access = Access(settings, hub.store)
+        revocations = None if access.open else open_revocations(settings.redis_url, access.revocations.hear)
+        if revocations is not None:
+            revocations.start()
         loop.add_signal_handler(signal.SIGHUP, lambda: access.reload(reload(settings, again)))
         metrics = Metrics(hub, streams, board, place)
         application = Application(
@@ -181,6 +194,8 @@ async def _serve(
         await hub.drain(settings.grace / 2)
         await streams.drained(end - loop.time())
         server.stop()
+        if revocations is not None:
+            await revocations.close()
         metrics.stop()
     await server.close_all_connections()  # by now the store has answered whoever waited for it
     return 0

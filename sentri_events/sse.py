@@ -24,6 +24,11 @@ def retry(milliseconds: int) -> bytes:
     return b"retry: %d\n" % milliseconds
 
 
+def comment(text: str) -> bytes:
+    """A block that no viewer sees, but whoever looks at the bytes."""
+    return b": %b\n\n" % text.encode()
+
+
 class Message(NamedTuple):
     """One dispatched block. `event` is "message" if the block named none; `id` is None if it had no id line."""
 

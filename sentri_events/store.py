@@ -186,6 +186,22 @@ class Store:
         row = await self._read(store_read.answered, scope, once.key)
         return None if row is None else store_write.replay(scope, row, once)
 
+    async def revoke(self, jti: str, until: int) -> None:
+        """Note that a token is not to be believed; until that time (milliseconds), when it ends by itself."""
+        await self._write(lambda tx: tx.revoke(jti, until), runs=[MAKING])
+
+    async def revocations(self, after: int) -> list[tuple[int, str, int]]:
+        """Number, jti and end (milliseconds) of the tokens that were revoked after the one with that number."""
+        return await self._read(store_read.revocations, after)
+
+    async def use(self, ticket: str, until: int) -> None:
+        """Note that a ticket was used in time; until that time (milliseconds), when it ends."""
+        await self._write(lambda tx: tx.use(ticket, until))
+
+    async def is_used(self, ticket: str) -> bool:
+        """Whether that ticket was used in time."""
+        return await self._read(store_read.is_used, ticket)
+
     async def overdue(self, heard_before: int) -> list[tuple[str, str]]:
         """Workspace and id of running runs whose producer was last heard before that time (milliseconds)."""
         return await self._read(store_read.overdue, heard_before)

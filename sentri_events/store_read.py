@@ -206,6 +206,17 @@ def answered(tables: Tables, scope: str, key: str) -> tuple[str, str] | None:
     return row
 
 
+def revocations(tables: Tables, after: int) -> list[tuple[int, str, int]]:
+    """Number, jti and end (milliseconds) of the tokens that were revoked after the one with that number."""
+    sql = "SELECT number, jti, until FROM revocation WHERE number > ? ORDER BY number"
+    return list(execute(tables.database, sql, after))
+
+
+def is_used(tables: Tables, ticket: str) -> bool:
+    """Whether that ticket was used in time."""
+    return execute(tables.database, "SELECT 1 FROM ticket WHERE id = ?", ticket).fetchone() is not None
+
+
 def overdue(tables: Tables, heard_before: int) -> list[tuple[str, str]]:
     """Workspace and id of running runs whose producer was last heard before that time, the longest silent first."""
     sql = "SELECT workspace, id FROM run WHERE status = 'running' AND heard_at < ? ORDER BY heard_at LIMIT 100"

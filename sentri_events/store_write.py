@@ -184,6 +184,18 @@ class Transaction:
         )
         return credit
 
+    def revoke(self, jti: str, until: int) -> None:
+        """Note that a token is not to be believed; until that time (milliseconds), when it ends by itself."""
+        execute(self._database, "DELETE FROM revocation WHERE until < ?", self.now)
+        sql = "INSERT INTO revocation (jti, number, until) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING"
+        execute(self._database, sql, jti, self._count("revocation"), until)
+
+    def use(self, ticket: str, until: int) -> None:
+        """Note that a ticket was used in time; until that time (milliseconds), when it ends."""
+        execute(self._database, "DELETE FROM ticket WHERE until < ?", self.now)
+        sql = "INSERT INTO ticket (id, until) VALUES (?, ?) ON CONFLICT (id) DO NOTHING"
+        execute(self._database, sql, ticket, until)
+
     def prune(self, run: str, before: int) -> bool:
         """One small step towards having no such run, if it ended before that time. True when there is no more to do."""
         self._settle()

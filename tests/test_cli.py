@@ -155,7 +155,7 @@ def test_completion(shell: str) -> None:
 
 
 def test_completion_completes() -> None:
-    words = {"_SENTRI_EVENTS_COMPLETE": "bash_complete", "COMP_WORDS": "sentri-events t", "COMP_CWORD": "1"}
+    words = {"_SENTRI_EVENTS_COMPLETE": "bash_complete", "COMP_WORDS": "sentri-events ta", "COMP_CWORD": "1"}
     assert run(env=words)[:2] == (0, "plain,tail\n")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sentri_events.caller import VIEWER, Caller
 from sentri_events.handlers.access_log import Client
 from sentri_events.handlers.sockets import Socket, Streams
 from sentri_events.logs import REQUEST, JsonLines, TextLines
@@ -180,7 +181,9 @@ async def test_a_stream_is_told_with_its_own_id(caplog: pytest.LogCaptureFixture
     """It may be let go in the middle of another request. Mutant caught: the line has that one's id."""
     ours, theirs = socket.socketpair()
     with theirs, caplog.at_level(logging.INFO):
-        stream = Socket(ours, Streams(60), Client("/a", "::1", "alice@default", "its-own"), True, b"")
+        stream = Socket(
+            ours, Streams(60), Client("/a", "::1", Caller("default", VIEWER, "alice"), "its-own"), True, b""
+        )
         known = REQUEST.set("another")
         stream.close("stalled")
         REQUEST.reset(known)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sentri_events.caller import DEVELOPER
 from sentri_events.handlers.access_log import Client
 from sentri_events.handlers.sockets import Socket, Streams
 from sentri_events.sse import Parser
@@ -199,7 +200,7 @@ async def test_a_stream_that_is_stuck_at_its_end_is_not_kept(filled: bool) -> No
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     streams = Streams(stall_timeout=0.05)
     with theirs:
-        stream = Socket(ours, streams, Client("/", "", "", ""), True, b"")
+        stream = Socket(ours, streams, Client("/", "", DEVELOPER, ""), True, b"")
         if filled:
             assert not stream.write(b"x" * 1_000_000)
         else:  # so that it is the last chunk that does not fit

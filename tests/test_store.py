@@ -23,6 +23,8 @@ from sentri_events.store_write import Once
 from tests.server_process import wait_until
 from tests.store_contract import START, WORKSPACE, StoreContract, logs, make_run, opened, result, rows, seqs, some
 
+NAMES = sorted(path.stem for path in MIGRATIONS.glob("0*.py"))
+
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
@@ -44,7 +46,7 @@ def schema(url: str) -> set[tuple[str, str]]:
 
 def test_the_migrations_make_what_the_models_say(url: str, tmp_path: Path) -> None:
     """Caught: a column that only the models have; an index that only the migration has."""
-    assert migrate(url) == ["0001_initial"]
+    assert migrate(url) == NAMES
     assert migrate(url) == []
     models = f"sqlite:///{tmp_path / 'models.db'}"
     fresh = open_database(models)
@@ -74,15 +76,15 @@ def test_processes_that_start_at_once_migrate_once(url: str) -> None:
         process.stdin.flush()
     said = [process.communicate(timeout=60)[0].strip() for process in started]
     assert [process.returncode for process in started] == [0, 0, 0, 0]
-    assert sorted(said) == ["", "", "", "0001_initial"]
-    assert rows(url, f"SELECT name FROM {HISTORY}") == [("0001_initial",)]
+    assert sorted(said) == ["", "", "", " ".join(NAMES)]
+    assert rows(url, f"SELECT name FROM {HISTORY}") == [(name,) for name in NAMES]
 
 
 def next_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **bodies: str) -> None:
     """The program as it may be one day: with more migrations."""
     folder = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, folder)
-    for number, (name, body) in enumerate(bodies.items(), 2):
+    for number, (name, body) in enumerate(bodies.items(), 900):
         (folder / f"{number:04}_{name}.py").write_text(f"import peewee\ndef up(migrator, db):\n    {body}\n")
     monkeypatch.setattr(database, "MIGRATIONS", folder)
 
@@ -91,17 +93,17 @@ async def test_an_old_database_is_upgraded_when_a_newer_program_opens_it(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(url) as store:
-        assert store.upgraded == ["0001_initial"]
+        assert store.upgraded == NAMES
         run = await make_run(store)
         await store.append(WORKSPACE, run, logs(3))
     add = "migrator.migrate(migrator.add_column('fleet', 'name', peewee.TextField(default='')))"
     next_version(monkeypatch, tmp_path, more=add)
     async with opened(url) as store:
-        assert store.upgraded == ["0002_more"]
+        assert store.upgraded == ["0900_more"]
         assert await seqs(store, run) == [1, 2, 3]
     assert rows(url, "SELECT name FROM pragma_table_info('fleet')") == [("id",), ("seen_at",), ("name",)]
     monkeypatch.undo()
-    with pytest.raises(SettingsError, match=r"A newer version made this database \(it has 0002_more\): upgrade sentri"):
+    with pytest.raises(SettingsError, match=r"A newer version made this database \(it has 0900_more\): upgrade sentri"):
         async with opened(url):
             pass
 
