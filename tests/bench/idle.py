@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.judge import OURS, Column, Measure, Target, Workload
-from tests.bench.load import Flawed, Sample, publisher, view, viewing
+from tests.bench.load import Flawed, Sample, processor, publisher, view, viewing
 from tests.bench.peers import Aiohttp, Nchan, Original, Ours, Peer, Starlette, Tornado
 from tests.bench.running import running
 
@@ -27,9 +27,9 @@ def idle(make: Callable[[Path], Peer], streams: int = STREAMS) -> Measure:
             others = viewing(peer, viewers=streams, hold=2 * QUIET + 1, ready_file=ready, inflight=256)
             with others as idlers:
                 _await(ready, idlers)
-                before = _processor(peer.pid)
+                before = processor(peer.pid)
                 time.sleep(QUIET)
-                used = _processor(peer.pid) - before
+                used = processor(peer.pid) - before
                 post = publisher(peer, events=PROBES * QUIET, rate=PROBES, type="frame", path=_second(peer.publish))
                 probe = view(peer, viewers=1, events=PROBES * QUIET, post=post, path=_second(peer.stream))
             sample = others.sample
@@ -55,11 +55,6 @@ def _await(ready: Path, load: "subprocess.Popen[str]") -> None:
         if load.poll() is not None:
             raise Flawed("not all streams could be opened")
         time.sleep(0.05)
-
-
-def _processor(pid: int) -> float:
-    """Seconds of processor time that a process has had: Linux makes the number of such a clock from its pid."""
-    return time.clock_gettime((~pid << 3) | 2)
 
 
 def begin(make: Callable[[Path], Peer], runs: int = 1, streams: int = NEWCOMERS) -> Measure:

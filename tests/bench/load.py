@@ -3,6 +3,7 @@
 import json
 import shlex
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ class viewing:
         text, _ = self._process.communicate()
         if kind is None:
             self.sample = _seen(text)
+
+
+def processor(pid: int) -> float:
+    """Seconds of processor time that a process has had: Linux makes the number of such a clock from its pid."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def _viewers(peer: Peer, **options: object) -> list[str]:

@@ -121,6 +121,7 @@ static char buf[1 << 18];
 static inline void on_event(struct conn *c, uint64_t wall)
 {
     if (c->warmed < (uint32_t)o.warm) {
+        if (c->got & 2) { if (c->next_n && c->n != c->next_n) g_reorder++; c->next_n = c->n + (uint64_t)o.step; }
         if (++c->warmed == (uint32_t)o.warm) { n_ready++; n_inflight--; }
         return;
     }
@@ -277,7 +278,7 @@ static int conn_open(struct conn *c, const struct sockaddr_in *dst)
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0) { perror("socket (ulimit -n?)"); exit(1); }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (o.rcvbuf) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &o.rcvbuf, sizeof o.rcvbuf);
+    if (o.rcvbuf && (c->slow || !o.slow)) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &o.rcvbuf, sizeof o.rcvbuf);
     struct sockaddr_in src = { .sin_family = AF_INET };
     src.sin_addr.s_addr = htonl(0x7f000001u + (uint32_t)(c->idx % (unsigned)o.srcs));
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
@@ -372,7 +373,7 @@ static void usage(void)
       "  --any-order                     several publishers: the same order for all viewers of a path, each number once\n"
       "  --slow K                        the first K connections read slowly once ready, and are not counted\n"
       "  --slow-rate B                   bytes a second that each of them reads (default 0)\n"
-      "  --rcvbuf B                      SO_RCVBUF of each connection\n"
+      "  --rcvbuf B                      SO_RCVBUF of each connection, or of the slow ones\n"
       "  --trigger 'cmd'                 shell command to start when READY (publisher)\n"
       "  --ready-file F                  created when READY\n"
       "  --pid P                         report CPU and RSS of this process\n");

@@ -69,4 +69,6 @@ app.post("/emit/:run", express.json({ limit: "1mb" }), (request, response) => {
   response.status(204).end();
 });
 
-app.listen(Number(process.argv[2]), "127.0.0.1", 4096);
+const listen = () => app.listen(Number(process.argv[2]), "127.0.0.1", 4096);
+if (subscriber) subscriber.once("ready", listen);
+else listen();
