@@ -6,6 +6,7 @@ from typing import Any
 from tornado.routing import URLSpec
 
 from sentri_events.access import Access
+from sentri_events.handlers.admin import AdminStreamHandler, AdminStreamsHandler
 from sentri_events.handlers.base import MissingHandler, MovedHandler
 from sentri_events.handlers.health import HealthHandler, ReadyHandler
 from sentri_events.handlers.lists import ProjectEventsHandler, WorkspaceEventsHandler
@@ -18,6 +19,7 @@ from sentri_events.handlers.sockets import Streams
 from sentri_events.handlers.stream import StreamHandler
 from sentri_events.hub import Hub
 from sentri_events.metrics import Metrics
+from sentri_events.siblings import Siblings
 
 
 class EventsHandler(StreamHandler, PublishHandler):
@@ -30,11 +32,13 @@ def routes(
     streams: Streams | None = None,
     access: Access | None = None,
     metrics: Metrics | None = None,
+    siblings: Siblings | None = None,
 ) -> list[URLSpec]:
     """All routes, below `prefix` (such as `/events`), for `tornado.web.Application`.
 
     `streams` holds the open streams, for who wants to wait until they are closed: `await streams.drained(grace)`.
-    `access` is who may, by the hub's settings unless it is given. `metrics` is for who has several processes.
+    `access` is who may, by the hub's settings unless it is given. `metrics` and `siblings` are for who has
+    several processes.
     """
     if access is None:
         access = Access(hub.settings, hub.store)
@@ -42,6 +46,7 @@ def routes(
     if streams is None:
         streams = Streams(hub.settings.stall_timeout)
     streams.terms = access.terms
+    admin = {**common, "streams": streams, "siblings": siblings or Siblings()}
     page = {**common, "pages": Pages()}
     streaming = {**common, "streams": streams}
     prefix = re.escape(prefix)
@@ -57,6 +62,8 @@ def routes(
         URLSpec(rf"{api}/projects/([^/]+)/runs", ProjectRunsHandler, common),
         URLSpec(rf"{api}/projects/([^/]+)/events", ProjectEventsHandler, streaming),
         URLSpec(rf"{api}/workspace/events", WorkspaceEventsHandler, streaming),
+        URLSpec(rf"{api}/admin/streams", AdminStreamsHandler, admin),
+        URLSpec(rf"{api}/admin/streams/([^/]+)", AdminStreamHandler, admin),
         URLSpec(rf"{prefix}/health", HealthHandler, common),
         URLSpec(rf"{prefix}/health/ready", ReadyHandler, common),
         URLSpec(rf"{prefix}/", PageHandler, page),

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Client(NamedTuple):
-    """Whose request or stream it is: the path without its query, the address, the caller, and the request's id."""
+    """Whose stream it is: the path without its query, the address, the caller, and the request's id."""
 
     path: str
     address: str

@@ -7,6 +7,7 @@ import asyncio
 import socket
 import struct
 from contextlib import suppress
+from itertools import count
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
@@ -35,6 +36,7 @@ class Streams:
         self.stall_timeout = stall_timeout
         self.open: set[Socket] = set()
         self.ended = dict.fromkeys(ENDS, 0)
+        self.number = count(1).__next__  # of the next stream
         self._sent = 0
         self._emptied: asyncio.Event = asyncio.Event()
 
@@ -75,7 +77,7 @@ class Socket:
 
     __slots__ = (
         "_began", "_client", "_finishing", "_heartbeat", "_last", "_loop", "_moved", "_sent", "_socket", "_streams",
-        "_unsent", "_viewer",
+        "_unsent", "_viewer", "number",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, streams: Streams, client: Client, chunked: bool, heartbeat: bytes) -> None:
@@ -90,6 +92,7 @@ class Socket:
         self._finishing = False
         self._began = self._moved = self._loop.time()
         self._sent = 0
+        self.number = streams.number()
         streams.opened(self)
         self._listen()
 
@@ -105,6 +108,21 @@ class Socket:
             viewer.leave()
             return False
         return self._unsent is None
+
+    @property
+    def client(self) -> Client:
+        """Whose it is."""
+        return self._client
+
+    @property
+    def viewer(self) -> Viewer | None:
+        """Who follows by it, once it has begun."""
+        return self._viewer
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was opened."""
+        return self._loop.time() - self._began
 
     @property
     def sent(self) -> int:

@@ -119,20 +119,21 @@ class Hub:
             if first:
                 await asyncio.sleep(TICK)
             for viewer in viewers[first : first + share]:
-                self._send_away(viewer)
+                self.send_away(viewer)
 
     def end_followers(self) -> None:
         """Send every follower away at once; they may come back with their position."""
         for bucket in self._buckets:
             for viewer in list(bucket):
-                self._send_away(viewer)
+                self.send_away(viewer)
 
     def farewell(self) -> bytes:
         """The last block of a stream whose viewer is to come back: when, and each at another moment. It moves no id."""
         elsewhere = self.backend.shared or self.store.shared
         return retry(random.randint(*(ELSEWHERE if elsewhere else HERE))) + b"\n"
 
-    def _send_away(self, viewer: Viewer) -> None:
+    def send_away(self, viewer: Viewer) -> None:
+        """End what it follows; it may come back with its position."""
         if viewer.channel is not None:
             viewer.leave()
             viewer.sink.finish(self.farewell())
@@ -293,7 +294,7 @@ class Hub:
         if viewer.sink.start(viewer):
             followed.advance(viewer)
         if self.stopping:  # it came over a connection that was open: it is sent away like the others
-            self._send_away(viewer)
+            self.send_away(viewer)
 
     async def events(self, workspace: str, run: str, position: Position | None = None) -> AsyncGenerator[Event, None]:
         """Every event after `position` (without one: from a snapshot on), until `done`, or until the hub stops.

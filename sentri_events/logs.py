@@ -19,7 +19,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 def configure(level: str, as_json: bool) -> None:
     """Write what is of `level` or worse to standard error. What was configured before is left as it is."""
-    logging.getLogger("peewee").setLevel(logging.WARNING)  # it logs every statement, with all that is in it
+    for talkative in ("peewee", "httpx2", "httpcore2"):  # they log every statement and every URL
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if as_json else TextLines())
     logging.basicConfig(level=LEVELS[level.lower()], handlers=[handler])

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
+from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
 from sentri_events.access import Access, check_exposure
@@ -30,6 +31,7 @@ from sentri_events.logs import LEVELS, configure
 from sentri_events.metrics import Board, Metrics
 from sentri_events.reaper import Reaper
 from sentri_events.settings import RELOADED, Settings
+from sentri_events.siblings import Siblings
 from sentri_events.standalone import own_redis
 from sentri_events.store import Store
 
@@ -129,13 +131,17 @@ def _serve_all(
         for line in _greeting(settings, sockets[0]):
             say(line)
 
-    board = Board(settings.processes)
     if settings.processes == 1:
-        return _run(_serve(settings, again, sockets, board, greet))
-    fleet = Fleet(
-        settings.processes, lambda *given: _run(_serve(settings, again, sockets, board, *given)), reload_for_the_next
-    )
-    return fleet.run(greet)
+        return _run(_serve(settings, again, sockets, Board(), Siblings(), greet))
+    board = Board(settings.processes)
+    with TemporaryDirectory(prefix="sentri-events-") as folder:
+        siblings = Siblings(Path(folder))
+        fleet = Fleet(
+            settings.processes,
+            lambda *given: _run(_serve(settings, again, sockets, board, siblings, *given)),
+            reload_for_the_next,
+        )
+        return fleet.run(greet)
 
 
 async def _serve(
@@ -143,6 +149,7 @@ async def _serve(
     again: Callable[[], Settings],
     sockets: list[socket.socket],
     board: Board,
+    siblings: Siblings,
     ready: Callable[[], None],
     orphaned: int | None = None,
     place: int = 0,
@@ -175,7 +182,7 @@ async def _serve(
         loop.add_signal_handler(signal.SIGHUP, lambda: access.reload(reload(settings, again)))
         metrics = Metrics(hub, streams, board, place)
         application = Application(
-            routes(hub, streams=streams, access=access, metrics=metrics),
+            routes(hub, streams=streams, access=access, metrics=metrics, siblings=siblings),
             default_handler_class=MissingHandler,
             default_handler_args={"hub": hub, "access": access},
             log_function=log_request,
@@ -187,6 +194,8 @@ async def _serve(
             body_timeout=SLOW_REQUEST,
         )
         server.add_sockets(sockets)
+        if siblings.door is not None:
+            server.add_socket(bind_unix_socket(str(siblings.door)))
         ready()
         await stop.wait()
         end = loop.time() + settings.grace
