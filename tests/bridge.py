@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sentri_events.backend import Receiver
+from sentri_events.backends import open_backend
 from sentri_events.event import Draft, Event, Rules, drafts
 from sentri_events.hub import Hub
 from sentri_events.position import Position
@@ -78,14 +79,20 @@ async def _nothing() -> None:
 
 @asynccontextmanager
 async def hubs(
-    folder: Path, number: int, spoil: Callable[[Event], list[int]] = lambda event: [0], heartbeat: float = 5.0
+    folder: Path,
+    number: int,
+    spoil: Callable[[Event], list[int]] = lambda event: [0],
+    heartbeat: float = 5.0,
+    database: str = "",
+    redis: str = "",
 ) -> AsyncIterator[list[Hub]]:
-    """`number` hubs on one store."""
+    """`number` hubs on one store, over a bell; or with the URLs of others."""
     bell = Bell(spoil)
     async with AsyncExitStack() as stack:
         made = []
         for _ in range(number):
-            hub = Hub(Store(f"sqlite:///{folder / 'events.db'}"), BellBackend(bell), Settings(heartbeat=heartbeat))
+            store = Store(database or f"sqlite:///{folder / 'events.db'}")
+            hub = Hub(store, open_backend(redis) if redis else BellBackend(bell), Settings(heartbeat=heartbeat))
             await hub.start()
             stack.push_async_callback(hub.stop)
             made.append(hub)

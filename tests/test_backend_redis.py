@@ -24,7 +24,7 @@ from sentri_events.backends.redis_url import read_url
 from sentri_events.event import Event
 from tests.backend_contract import AT, EPOCH, LARGE, Make, SharedBackendContract, event, started
 from tests.bridge import until
-from tests.chaos.parts import redis_programs
+from tests.chaos.parts import free_port, redis_programs
 from tests.chaos.proxy import Proxy
 from tests.machine import REDIS_URL, each_redis
 from tests.redis_server import RedisServer
@@ -261,6 +261,16 @@ async def encrypted(redis: RedisServer) -> AsyncIterator[int]:
     server = await asyncio.start_server(take, "127.0.0.1", ssl=context)
     async with server:
         yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.debian
+async def test_a_redis_that_takes_tls_itself(tmp_path: Path) -> None:
+    """Debian's does; the Valkey of the wheel was built without."""
+    port = free_port()
+    pair = ("--tls-cert-file", str(PAIR), "--tls-key-file", str(PAIR), "--tls-ca-cert-file", str(PAIR))
+    options = ("--tls-port", str(port), "--tls-auth-clients", "no", *pair)
+    async with servers_started(RedisServer(tmp_path, "redis", *options, program="redis-server")):
+        await relays(f"rediss://127.0.0.1:{port}?ssl_ca_certs={PAIR}")
 
 
 async def test_tls(redis: RedisServer) -> None:

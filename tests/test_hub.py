@@ -1,7 +1,7 @@
 """Publish and follow: no gap at the start, exactly once, whatever the bell does. Promises P1 to P5 in one process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ from tests.bridge import (
     stored,
     until,
 )
+from tests.machine import each_postgres
+from tests.postgres_server import fresh_database, server_url
+from tests.redis_server import RedisServer
 
 PAUSES = ("before subscribe", "after subscribe", "before head", "after head", "before snapshot", "after snapshot")
 
@@ -43,41 +46,69 @@ async def test_what_is_published_while_a_viewer_connects_is_seen_once(
     before it; the snapshot's cursor is the channel's head in place of the snapshot's own. A position at the head, and
     nothing after, is what shows the first two: anything else is healed by the next read."""
     async with hubs(tmp_path, 2) as (near, far):
-        run = await make_run(near)
-        await publish(near, run, 1)
-        writer = near if backend == "local" else far
-        published = [1]
+        await _connects(near, near if backend == "local" else far, pauses, position)
 
-        async def overtake(pause: str) -> None:
-            if pause in pauses and len(published) < 40:
-                published.append(len(published) + 1)
-                await publish(writer, run, published[-1])
 
-        _pause_at(near, overtake)
-        seen = [] if position is None else list(range(1, position.seq + 1))
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with server_url(each_postgres()[0].values[0]) as url:
+        yield url
 
-        async def viewer() -> None:
-            async for event in near.events(WORKSPACE, run, position):
-                if event.type == "snapshot":
-                    seen[:] = range(1, event.json.count(b'""') + 1)
-                elif event.seq:
-                    seen.append(event.seq)
 
-        task = asyncio.create_task(viewer())
-        await until(lambda: near.viewers, "the viewer is there")
-        # Before anything newer comes, which would show a hole and so mend it.
-        await until(lambda: len(seen) >= len(published), "it has all that was published while it came")
-        await near.publish(WORKSPACE, run, draft("done", status="completed"))
-        await task
-        assert seen == list(range(1, len(published) + 2))
-        assert len(published) > 1 or position is not None
+@pytest.mark.parametrize("position", [None, Position(None, 0), Position(None, 1), Position(None, 2)])
+@pytest.mark.parametrize("writer", [0, 1])
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_so_it_is_over_redis_and_on_both_databases(
+    tmp_path: Path, redis: RedisServer, postgres: str, database: str, writer: int, position: Position | None
+) -> None:
+    """P2 with what a fleet stands on."""
+    with fresh_database(postgres) as fresh:
+        url = fresh if database == "postgresql" else ""
+        async with hubs(tmp_path, 2, database=url, redis=redis.url) as made:
+            await _connects(made[0], made[writer], list(PAUSES), position)
+
+
+async def _connects(near: Hub, writer: Hub, pauses: list[str], position: Position | None) -> None:
+    """A viewer comes to `near` while, at each of the pauses, something is published, and no later look mends it."""
+    near._lookout.stop()
+    run = await make_run(near)
+    await publish(near, run, 1)
+    published = [1]
+
+    async def overtake(pause: str) -> None:
+        if pause in pauses and len(published) < 40:
+            published.append(len(published) + 1)
+            await publish(writer, run, published[-1])
+
+    _pause_at(near, overtake)
+    seen = [] if position is None else list(range(1, position.seq + 1))
+
+    async def viewer() -> None:
+        async for event in near.events(WORKSPACE, run, position):
+            if event.type == "snapshot":
+                seen[:] = range(1, event.json.count(b'""') + 1)
+            elif event.seq:
+                seen.append(event.seq)
+
+    task = asyncio.create_task(viewer())
+    await until(lambda: near.viewers, "the viewer is there")
+    # Before anything newer comes, which would show a hole and so mend it.
+    await until(lambda: len(seen) >= len(published), "it has all that was published while it came")
+    await near.publish(WORKSPACE, run, draft("done", status="completed"))
+    await task
+    assert seen == list(range(1, len(published) + 2))
+    assert len(published) > 1 or position is not None
 
 
 def _pause_at(hub: Hub, overtake: Callable[[str], Awaitable[None]]) -> None:
-    backend = hub.backend
-    assert isinstance(backend, BellBackend)
-    backend.before = lambda: overtake("before subscribe")
-    backend.after = lambda: overtake("after subscribe")
+    subscribe = hub.backend.subscribe
+
+    async def subscribing(run: str) -> None:
+        await overtake("before subscribe")
+        await subscribe(run)
+        await overtake("after subscribe")
+
+    hub.backend.subscribe = subscribing  # type: ignore[method-assign]
 
     def around(name: str, read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def reading(*arguments: Any) -> Any:

@@ -18,12 +18,15 @@ import pytest
 
 from sentri_events.backends import open_backend
 from sentri_events.backends.redis import RedisBackend
+from sentri_events.client import Client
 from sentri_events.sse import Parser
 from tests.backend_contract import EPOCH, started
 from tests.backend_contract import event as an_event
 from tests.bridge import until
+from tests.chaos import parts
 from tests.npm import install
 from tests.redis_server import RedisServer
+from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.node
 HERE = Path(__file__).parent / "original"
@@ -122,3 +125,35 @@ async def test_the_end(redis: RedisServer, original: Path) -> None:
         await until(lambda: ear.events, "theirs comes")
         (done,) = ear.events
         assert (done.type, done.seq, done.json) == ("done", 0, b'{"type":"done","status":"failed","passed":1}')
+
+
+async def test_viewers_of_a_server_and_of_the_original(redis: RedisServer, original: Path, tmp_path: Path) -> None:
+    """From end to end: theirs comes live and without an id, and their end is stored as ours. Caught: an event without
+    a number that is dropped."""
+    server = ServerProcess(tmp_path, "--redis-url", redis.url)
+    try:
+        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(server.make_run, id="RUN-1")
+        async with running(original, redis) as theirs, Client(server.url) as client:
+            await parts.until(lambda: _listens(redis), "it listens, which it does not wait for")
+            stream = client.follow("RUN-1", 0)
+            await client.publish("RUN-1", [{"type": "log", "message": "ours"}])
+            seen = [await anext(stream)]
+            await theirs.emit("log", message="theirs")
+            seen.append(await anext(stream))
+            await theirs.emit("done", status="completed", passed=1)
+            seen += [received async for received in stream]
+            await until(lambda: theirs.ended, "their streams end")
+        assert [(received.seq, received.event) for received in seen] == [
+            (1, {"type": "log", "message": "ours"}),
+            (None, {"type": "log", "message": "theirs"}),
+            (2, {"type": "done", "status": "completed", "passed": 1}),
+        ]
+        assert [event["message"] for event in theirs.seen if event["type"] == "log"] == ["ours", "theirs"]
+        assert [event["seq"] for event in await asyncio.to_thread(server.history, "RUN-1")] == [1, 2]
+    finally:
+        server.close()
+
+
+async def _listens(redis: RedisServer) -> bool:
+    return bool(await redis.say("PUBSUB", "CHANNELS", "sentri:run:RUN-1"))

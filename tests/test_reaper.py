@@ -250,6 +250,21 @@ def test_two_servers_interrupt_a_silent_run_once_and_leave_a_living_one(tmp_path
         wait_until(lambda: interrupted(two, living), "it is interrupted when its producer is gone")
 
 
+def test_an_instance_that_starts_touches_no_run_of_another(tmp_path: Path) -> None:
+    """However often, and however it ended before: the original's, at its start, ended whatever was running."""
+    with servers(tmp_path, 2) as (one, two):
+        run = one.make_run()
+        one.request("POST", f"/api/v1/runs/{run}/events", {"type": "log", "message": "before"})
+        before = one.document(run), one.history(run)
+        assert before[0]["status"] == "running"
+        with producer(one, run):
+            for end in (two.kill, two.stop, two.kill):
+                end()
+                two.start()
+                assert (two.document(run), two.history(run)) == before
+        assert one.request("POST", f"/api/v1/runs/{run}/events", {"type": "log", "message": "after"})[0] == 201
+
+
 def test_a_server_that_was_down_for_long_ends_no_run(tmp_path: Path) -> None:
     """The hour is made by setting the stored times back while it is down. Caught: no credit at the start."""
     with servers(tmp_path, 1) as (server,):
