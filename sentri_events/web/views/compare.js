@@ -66,7 +66,7 @@ function List({ name, title, pairs }) {
   const [most, setMost] = useState(MOST);
   const important = name === "newlyFailing" || name === "newlyPassing" || name === "slower";
   if (pairs.length === 0 && !important) return null;
-  return html`<details class="card compared" open=${important}>
+  return html`<details class="card compared" open=${important && pairs.length > 0}>
     <summary><h2>${title} <span class=${pairs.length ? "" : "dim"}>${count(pairs.length)}</span></h2></summary>
     <ul>
       ${pairs.slice(0, most).map((pair) => html`<${Pair} key=${pair.test} pair=${pair} />`)}

@@ -24,7 +24,9 @@ export function ProgressBar({ counts, running }) {
     aria-valuetext=${said}
     aria-label="Tests"
   >
-    ${PARTS.map(([name, kind]) => html`<i class=${kind} style=${{ width: `${share(counts[name] ?? 0)}%` }}></i>`)}
+    ${PARTS.map(
+      ([name, kind]) => counts[name] > 0 && html`<i key=${name} class=${kind} style=${{ width: `${share(counts[name])}%` }}></i>`,
+    )}
   </div>`;
 }
 
