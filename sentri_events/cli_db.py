@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -48,6 +49,22 @@ def prune(older_than: float, database: str) -> int:
         return 0
 
     return _on_store(database, remove)
+
+
+@db.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@database_option
+def backup(file: Path, database: str) -> int:
+    """Copy SQLite's database into FILE.
+
+    As of one moment, also while the server runs; an older FILE is replaced when the copy is whole.
+    """
+    from sentri_events.backup import back_up
+
+    settings = load({"database": database})
+    check_exists(settings.database)
+    click.echo(f"{file} has {back_up(settings.database, file)} bytes.")
+    return 0
 
 
 @db.command()

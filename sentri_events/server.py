@@ -30,6 +30,7 @@ from sentri_events.hub import Hub
 from sentri_events.logs import LEVELS, configure
 from sentri_events.metrics import Board, Metrics
 from sentri_events.reaper import Reaper
+from sentri_events.retention import Retention
 from sentri_events.settings import RELOADED, Settings
 from sentri_events.siblings import Siblings
 from sentri_events.standalone import own_redis
@@ -57,12 +58,14 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 async def open_hub(settings: Settings) -> AsyncIterator[Hub]:
     """A hub that publishes and follows in this process: what `serve` serves. Raises `SettingsError`, `Unavailable`."""
     hub = Hub(Store(settings.database), open_backend(settings.redis_url), settings)
-    reaper = Reaper(hub)
+    reaper, retention = Reaper(hub), Retention(hub)
     try:
         await hub.start()
         reaper.start()
+        retention.start()
         yield hub
     finally:
+        await retention.stop()
         await reaper.stop()
         await hub.stop()
 

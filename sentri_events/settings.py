@@ -75,6 +75,12 @@ class Settings:
     run_timeout: float = _setting(
         900.0, "SENTRI_EVENTS_RUN_TIMEOUT", "Seconds of a producer's silence that interrupt its run.", least=1
     )
+    retention_days: float = _setting(
+        0.0, "SENTRI_EVENTS_RETENTION_DAYS", "Days after its end that a run is removed with its events; 0: never."
+    )
+    retention_events: int = _setting(
+        0, "SENTRI_EVENTS_RETENTION_EVENTS", "How many of a run's last events are kept, of each run; 0: all."
+    )
     grace: float = _setting(8.0, "SENTRI_EVENTS_GRACE", "Seconds that stopping may take while streams are open.")
     max_event_bytes: int = _setting(
         1 << 20, "SENTRI_EVENTS_MAX_EVENT_BYTES", "Largest event, as stored.", least=1024, most=1 << 30

@@ -139,6 +139,10 @@ class Store:
             count += len(runs)
         return count
 
+    async def longer_than(self, events: int) -> list[tuple[str, int]]:
+        """Id and head of the runs that have more events than that."""
+        return await self._read(store_read.longer_than, events)
+
     async def head(self, run: str) -> Head:
         """Where the run stands. Raises `NotFound`."""
         return await self._read(store_read.head, run)

@@ -228,6 +228,11 @@ def statuses(tables: Tables) -> dict[str, int]:
     return dict(execute(tables.database, "SELECT status, COUNT(*) FROM run GROUP BY status"))
 
 
+def longer_than(tables: Tables, events: int) -> list[tuple[str, int]]:
+    """Id and head of the runs that have more events than that."""
+    return list(execute(tables.database, "SELECT id, head FROM run WHERE head - floor > ? ORDER BY id", events))
+
+
 def finished_before(tables: Tables, time: int) -> list[str]:
     """The ids of some runs that ended before `time` (milliseconds)."""
     sql = "SELECT id FROM run WHERE finished_at < ? AND status <> 'running' ORDER BY finished_at LIMIT 1000"
