@@ -12,6 +12,7 @@ import pytest
 from sentri_events import store_write
 from sentri_events.backends.memory import MemoryBackend
 from sentri_events.errors import NotFound
+from sentri_events.event import iso
 from sentri_events.hub import Hub
 from sentri_events.retention import DAY, Retention
 from sentri_events.settings import Settings
@@ -50,7 +51,8 @@ async def test_runs_go_some_days_after_their_end(tmp_path: Path, monkeypatch: py
             await store.append(WORKSPACE, run, logs(35))
         await store.append(WORKSPACE, "old", DONE)
         clock.now += DAY
-        await store.append(WORKSPACE, "young", DONE)
+        late = {"type": "done", "status": "completed", "_at": iso(clock.now)}
+        await store.append(WORKSPACE, "young", some(late))
         clock.now += DAY // 2
         await one.look()
         assert await seqs(store, "old") == list(range(1, 37)), "not before its time"
