@@ -7,6 +7,7 @@ import pytest
 from tests.bench.fan_out import burst
 from tests.bench.judge import OURS, Column, Target, Workload, judge, medians
 from tests.bench.load import Flawed, publish, publisher, view
+from tests.bench.page import BEGIN, END, write
 from tests.bench.peers import Floor, Ours
 from tests.bench.report import Result, table
 from tests.bench.running import running
@@ -41,6 +42,23 @@ def test_the_table_says_by_how_much() -> None:
     assert lines[3].split() == ["peer", "1,000", "3.00", "x", "8", "0.50", "x"]
     assert lines[4].split()[:2] == ["NOT", "MET"]
     assert lines[5].split()[0] == "met"
+
+
+def test_the_page_says_what_was_not_better(tmp_path: Path) -> None:
+    """Catches: a missed target left out, a text around the marks that is lost, old results that stay."""
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    result = Result(1, {OURS: [{"speed": 3000.0, "delay": 4.0}], "peer": [{"speed": 1000.0, "delay": 8.0}]})
+    result.judge(WORKLOAD)
+    kept = result.as_json() | {"machine": {"date": "2026-01-31", "cores": "2 x a"}, "command": "--quick"}
+    write({"W": kept}, [WORKLOAD], page)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "2 of 3 targets were met" in text
+    assert "- W ours, a second: at least 6 x peer; it was 3.00" in text
+    assert "| peer | 1,000 (3.00 x) | 8 (0.50 x) |" in text
 
 
 @pytest.mark.debian

@@ -13,6 +13,7 @@ from tests.bench import kit
 from tests.bench.judge import Workload
 from tests.bench.load import Flawed, Sample
 from tests.bench.machine import machine
+from tests.bench.page import write
 from tests.bench.report import Result, table
 from tests.bench.workloads import WORKLOADS
 from tests.chaos.parts import PartError
@@ -31,7 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, help="so many rounds")
     parser.add_argument("--rows", metavar="ours,nchan", help="measure only these; ours alone has nothing to meet")
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the results to this file, or make it")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write its results into docs/performance.md instead")
     options = parser.parse_args(arguments)
+    if options.page:
+        write(json.loads(options.page.read_text()), WORKLOADS)
+        return 0
     chosen = list(_chosen(options.only.split(",") if options.only else []))
     if not chosen:
         parser.error(f"there are {', '.join(workload.name for workload in WORKLOADS)}")
@@ -39,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     rows = options.rows.split(",") if options.rows else None
     kept = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
+    command = " ".join(word for word in sys.argv[1:] if word not in ("--json", str(options.json)))
     met = True
     try:
         for workload in chosen:
@@ -48,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 say(line)
             met = met and all(outcome.met for outcome in result.outcomes)
             if options.json:
-                kept[workload.name] = result.as_json() | {"machine": machine(), "command": " ".join(sys.argv[1:])}
+                kept[workload.name] = result.as_json() | {"machine": machine(), "command": command}
                 options.json.write_text(json.dumps(kept, indent=1) + "\n")
     except PartError as error:
         parser.exit(2, f"scripts/bench: {error}\n")

@@ -51,7 +51,7 @@ class viewing:
         self._command = _viewers(peer, conns=viewers, **options)
 
     def __enter__(self) -> "subprocess.Popen[str]":
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         return self._process
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:

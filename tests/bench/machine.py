@@ -4,7 +4,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +23,6 @@ def machine() -> dict[str, str]:
         "ours": ", ".join(f"{name} {metadata.version(name)}" for name in ours),
         "peers": ", ".join([*kit.PYTHON_PEERS, f"node {_said('node', '--version')}", _said("nginx", "-v")]),
         "packages": _said("dpkg-query", "-W", "libnginx-mod-nchan"),
-        "program": " ".join(sys.argv[1:]),
     }
 
 
