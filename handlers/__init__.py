@@ -51,10 +51,10 @@ def routes(
     streaming = {**common, "streams": streams}
     prefix = re.escape(prefix)
     api = f"{prefix}/api/v1"
-    return [
+    return [  # tried from the first on: the busiest is the first
+        URLSpec(rf"{api}/runs/([^/]+)/events", EventsHandler, streaming),
         URLSpec(rf"{api}/runs", RunsHandler, common),
         URLSpec(rf"{api}/runs/([^/]+)", RunHandler, common),
-        URLSpec(rf"{api}/runs/([^/]+)/events", EventsHandler, streaming),
         URLSpec(rf"{api}/runs/([^/]+)/alive", AliveHandler, common),
         URLSpec(rf"{api}/runs/([^/]+)/abort", AbortHandler, common),
         URLSpec(rf"{api}/projects", ProjectsHandler, common),

@@ -4,12 +4,14 @@ import hashlib
 import logging
 import re
 import secrets
+import time
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, ClassVar
 
+from tornado.httputil import HTTPHeaders, format_timestamp
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from sentri_events.access import Access, Credential
@@ -73,15 +75,24 @@ class BaseHandler(RequestHandler):
             needed = required(role)
             raise Forbidden(f"This takes the role {needed}.", requiredRole=needed, currentRole=self.caller.role)
 
-    def set_default_headers(self) -> None:
-        """Which program answers is nobody's business, nor what it answered once the caller has it."""
-        self.clear_header("Server")
-        self.set_header("Content-Type", JSON)
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("Content-Security-Policy", self.policy)
-        self.set_header("Referrer-Policy", "no-referrer")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("X-Request-Id", self.request_id)
+    def clear(self) -> None:
+        """Begin the answer anew. Which program answers is nobody's business, nor what it answered once the caller has it.
+
+        In place of Tornado's own, whose checks of each header and whose clock take a tenth of a request's time.
+        """
+        self._headers = HTTPHeaders(
+            {
+                "Content-Type": JSON,
+                "Date": _http_date(int(time.time())),
+                "Cache-Control": "no-store",
+                "Content-Security-Policy": self.policy,
+                "Referrer-Policy": "no-referrer",
+                "X-Content-Type-Options": "nosniff",
+                "X-Request-Id": self.request_id,
+            }
+        )
+        self._write_buffer = []
+        self.set_status(HTTPStatus.OK)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
         """A part of the path that is not UTF-8 becomes one that nothing has; in the query it is a `BadRequest`."""
@@ -290,3 +301,8 @@ class MovedHandler(BaseHandler):
         self.set_header("Location", self.request.uri.replace("/api/runs/", "/api/v1/runs/", 1))
 
     head = post = delete = patch = put = options = get
+
+
+@lru_cache(maxsize=2)
+def _http_date(seconds: int) -> str:
+    return format_timestamp(seconds)

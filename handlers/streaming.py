@@ -15,6 +15,12 @@ from sentri_events.hub import Hub
 from sentri_events.settings import EVENT_TYPE
 
 RETRY = 2000  # milliseconds until a viewer connects again
+HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache",
+    "Connection": "keep-alive",
+    "X-Accel-Buffering": "no",
+}
 
 
 class StreamingHandler(BaseHandler):
@@ -36,10 +42,7 @@ class StreamingHandler(BaseHandler):
 
     def stream_headers(self) -> None:
         """The headers of every stream."""
-        self.set_header("Content-Type", "text/event-stream")
-        self.set_header("Cache-Control", "no-cache")
-        self.set_header("Connection", "keep-alive")
-        self.set_header("X-Accel-Buffering", "no")
+        self._headers.update(HEADERS)
         self.vary("Accept")
 
     async def only_headers(self) -> None:
@@ -52,7 +55,7 @@ class StreamingHandler(BaseHandler):
         self.stream_headers()
         if dialect.chunked:
             self.set_header("Transfer-Encoding", "chunked")
-        head = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self._headers.get_all())
+        head = "".join([f"{name}: {value}\r\n" for name, value in self._headers.get_all()]).encode()
         client = Client(self.request.path, self.request.remote_ip or "", self.caller, self.request_id)
         if self.request.connection.stream.closed():  # type: ignore[union-attr]
             raise Finish  # the client has left in the meantime
