@@ -496,7 +496,7 @@ def test_another_method_is_405_with_those_that_are_allowed(server: ServerProcess
 
 @pytest.mark.parametrize(
     "path",
-    ["/api/v1", "/api/v1/", "/api/v1/nothing", "/api/v2/runs", "/", "/nothing", "/api/v1/runs/", "/api/v1/runs//events",
+    ["/api/v1", "/api/v1/", "/api/v1/nothing", "/api/v2/runs", "/nothing", "/api/v1/runs/", "/api/v1/runs//events",
      "/api/v1/runs/RUN-1/nothing", "/api/v1/runs/RUN-1/events/"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
