@@ -76,7 +76,7 @@ class BaseHandler(RequestHandler):
             raise Forbidden(f"This takes the role {needed}.", requiredRole=needed, currentRole=self.caller.role)
 
     def clear(self) -> None:
-        """Begin the answer anew. Which program answers is nobody's business, nor what it answered once the caller has it.
+        """Begin the answer anew. Which program answers is nobody's business, nor what it answered once that is read.
 
         In place of Tornado's own, whose checks of each header and whose clock take a tenth of a request's time.
         """

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from tornado.ioloop import PeriodicCallback
@@ -71,6 +72,7 @@ class Hub:
         self._lists = Lists(store, self._left)
         self._subscribed: set[str] = set()
         self._gates: dict[str, asyncio.Lock] = {}
+        self._comparing: dict[str, asyncio.Task[Head | None]] = {}
         self._heard: OrderedDict[str, float] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._buckets: list[dict[Viewer, None]] = [{} for _ in range(BUCKETS)]
@@ -339,7 +341,7 @@ class Hub:
     async def _joined(self, workspace: str, run: str) -> AsyncIterator[Channel]:
         """The run's channel, begun, and kept while inside. Raises `NotFound` before anything is subscribed."""
         channel = self._channels.get(run)
-        if channel is None or channel.place is None or channel.ended:
+        if channel is None or channel.ended:
             channel = await self._compared(workspace, run)
         if channel is None:
             channel = self._channels[run] = Channel(run, self.store, self._left, self._gone)
@@ -355,15 +357,32 @@ class Hub:
             channel.joining -= 1
 
     async def _compared(self, workspace: str, run: str) -> Channel | None:
-        """The run's channel, if there is one and the store still has that very run: an ended one may be pruned."""
-        places = await self.store.heads([run])
-        place = places.get(run)
-        channel = self._channels.get(run)
-        if channel is not None:
-            channel.compare(place)
+        """The run's channel, if there is one and the store still has that very run: an ended one may be pruned.
+
+        One read for all who ask at once. But who is told of no run looks for itself: it may have been made meanwhile.
+        """
+        reading = self._comparing.get(run)
+        place = None if reading is None else await asyncio.shield(reading)
+        if place is None:
+            reading = self._comparing[run] = asyncio.create_task(self._compare(run))
+            reading.add_done_callback(partial(self._was_compared, run))
+            place = await asyncio.shield(reading)
         if place is None or place.workspace != workspace:
             raise NotFound
         return self._channels.get(run)
+
+    async def _compare(self, run: str) -> Head | None:
+        place = (await self.store.heads([run])).get(run)
+        channel = self._channels.get(run)
+        if channel is not None:
+            channel.compare(place)
+        return place
+
+    def _was_compared(self, run: str, task: "asyncio.Task[Head | None]") -> None:
+        if self._comparing.get(run) is task:
+            del self._comparing[run]
+        if not task.cancelled():
+            task.exception()  # whoever asked is told, if there is still anybody
 
     async def _begin(self, channel: Channel) -> None:
         """Subscribe, and only then read where the run stands: the whole secret of losing nothing."""

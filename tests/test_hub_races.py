@@ -3,6 +3,7 @@
 Followers here are sinks of the test's own, so that it decides when one takes something.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -311,3 +312,56 @@ async def test_a_viewer_that_falls_behind_within_a_cycle_gets_the_newest_frame(t
         await until(lambda: channel._cycle is None, "the others have it")
         viewers[-1].ready()
         assert [heard.type for heard in ears[-1].events] == ["frame"]
+
+
+def _count_reads(hub: Hub) -> list[str]:
+    """The names of the store's reads, as they happen."""
+    reads: list[str] = []
+    read = hub.store._read
+
+    async def counted(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        reads.append(function.__name__)
+        return await read(function, *given, **named)
+
+    hub.store._read = counted  # type: ignore[method-assign]
+    return reads
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_storm_of_returning_viewers_reads_the_store_three_times(tmp_path: Path, ended: bool) -> None:
+    """Caught: each viewer that came before the channel had begun, or after the end, asked where the run stands."""
+    async with hubs(tmp_path, 1) as (hub,):
+        hub._lookout.stop()
+        run = await make_run(hub)
+        await publish(hub, run, *range(500))
+        await hub.publish(WORKSPACE, run, draft("done", status="completed") if ended else draft("log", message=""))
+        start = Position((await hub.store.head(run)).epoch, 0)
+        reads = _count_reads(hub)
+        ears = [Ear() for _ in range(300)]
+        viewers = await asyncio.gather(*[listen(hub, run, ear, start) for ear in ears])
+        await until(lambda: all(viewer.cursor == 501 for viewer in viewers), "all are level")
+        assert len(reads) <= 3, reads
+
+
+async def test_who_is_told_of_no_run_looks_for_itself(tmp_path: Path) -> None:
+    """Caught: a viewer that came after its run was made shared the read of one that came before, and got 404."""
+    async with hubs(tmp_path, 1) as (hub,):
+        read, begun, go_on = hub.store._read, asyncio.Event(), asyncio.Event()
+
+        async def slow(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+            found = await read(function, *given, **named)
+            if function.__name__ == "heads" and not begun.is_set():
+                begun.set()
+                await go_on.wait()
+            return found
+
+        hub.store._read = slow  # type: ignore[method-assign]
+        early = asyncio.create_task(listen(hub, "RUN-A", Ear()))
+        await begun.wait()
+        await make_run(hub)
+        late = asyncio.create_task(listen(hub, "RUN-A", Ear()))
+        await asyncio.sleep(0)
+        go_on.set()
+        assert (await late).channel is not None
+        with pytest.raises(NotFound):
+            await early
