@@ -10,6 +10,7 @@ from sentri_events.handlers.admin import AdminStreamHandler, AdminStreamsHandler
 from sentri_events.handlers.base import MissingHandler, MovedHandler
 from sentri_events.handlers.health import HealthHandler, ReadyHandler
 from sentri_events.handlers.lists import ProjectEventsHandler, WorkspaceEventsHandler
+from sentri_events.handlers.merged import RunsEventsHandler
 from sentri_events.handlers.metrics import MetricsHandler
 from sentri_events.handlers.pages import AssetHandler, PageHandler, Pages
 from sentri_events.handlers.projects import ProjectHandler, ProjectRunsHandler, ProjectsHandler
@@ -61,6 +62,7 @@ def routes(
         URLSpec(rf"{api}/projects/([^/]+)", ProjectHandler, common),
         URLSpec(rf"{api}/projects/([^/]+)/runs", ProjectRunsHandler, common),
         URLSpec(rf"{api}/projects/([^/]+)/events", ProjectEventsHandler, streaming),
+        URLSpec(rf"{api}/events", RunsEventsHandler, streaming),
         URLSpec(rf"{api}/workspace/events", WorkspaceEventsHandler, streaming),
         URLSpec(rf"{api}/admin/streams", AdminStreamsHandler, admin),
         URLSpec(rf"{api}/admin/streams/([^/]+)", AdminStreamHandler, admin),

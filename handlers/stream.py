@@ -7,11 +7,10 @@ from sentri_events.dialect import StreamDialect
 from sentri_events.event import Event, encode, iso
 from sentri_events.handlers.sockets import Socket, Streams
 from sentri_events.handlers.streaming import RETRY, StreamingHandler
-from sentri_events.hub import LOGS, Hub, Opening
+from sentri_events.hub import Hub, Opening
 from sentri_events.position import Position, read_position, write_position
 from sentri_events.store_read import Head
 
-MOST_LOGS = 1_000_000
 PAGE_EVENTS = 1000
 PAGE_BYTES = (4 << 20) - 100 * PAGE_EVENTS  # room for what stands around the events
 LONGEST_WAIT = 30
@@ -44,16 +43,12 @@ class StreamHandler(StreamingHandler):
             position,
             lambda opening: self._start(opening, dialect, bare=position is None),
             dialect,
-            logs=self.number("logs", LOGS, MOST_LOGS),
+            logs=self.logs(),
             meta=dialect.meta,
             snapshot=self.flag("snapshot", True),
         )
         if viewer is None:
-            self.clear_header("Content-Type")
-            self.set_header("Cache-Control", "no-cache")
-            self.vary("Accept")
-            self.set_status(204)
-            self.finish()
+            self.answer_nothing()
 
     async def head(self, run: str) -> None:
         """The headers, and the end."""
@@ -121,9 +116,7 @@ class StreamHandler(StreamingHandler):
         return False
 
     def _position(self) -> Position | None:
-        """The header wins: a browser that reconnects repeats its old URL."""
-        header = self.request.headers.get("Last-Event-ID")
-        return read_position(header or self.get_query_argument("lastEventId", None))
+        return read_position(self.last_event_id())
 
 
 def _beginning(opening: Opening, dialect: StreamDialect, bare: bool) -> bytes:

@@ -11,10 +11,11 @@ from sentri_events.errors import BadRequest
 from sentri_events.handlers.access_log import Client
 from sentri_events.handlers.base import BaseHandler
 from sentri_events.handlers.sockets import Socket, Streams, open_socket
-from sentri_events.hub import Hub
+from sentri_events.hub import LOGS, Hub
 from sentri_events.settings import EVENT_TYPE
 
 RETRY = 2000  # milliseconds until a viewer connects again
+MOST_LOGS = 1_000_000
 HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-cache",
@@ -40,6 +41,14 @@ class StreamingHandler(BaseHandler):
             types=self._types(),
         )
 
+    def logs(self) -> int:
+        """How many of the last log lines are in a snapshot. Raises `BadRequest`."""
+        return self.number("logs", LOGS, MOST_LOGS)
+
+    def last_event_id(self) -> str:
+        """Where the viewer stands. The header wins: a browser that reconnects repeats its old URL."""
+        return self.request.headers.get("Last-Event-ID") or self.get_query_argument("lastEventId", "")
+
     def stream_headers(self) -> None:
         """The headers of every stream."""
         self._headers.update(HEADERS)
@@ -49,6 +58,14 @@ class StreamingHandler(BaseHandler):
         """What `HEAD` answers."""
         self.stream_headers()
         await self.flush()  # as they are: at the end Tornado would add the length of a body that is none
+
+    def answer_nothing(self) -> None:
+        """204: nothing will ever follow, which a browser's EventSource takes as the end."""
+        self.clear_header("Content-Type")
+        self.set_header("Cache-Control", "no-cache")
+        self.vary("Accept")
+        self.set_status(204)
+        self.finish()
 
     def open_stream(self, dialect: StreamDialect, beginning: bytes) -> Socket:
         """Send the headers and what the stream begins with, and leave the connection to the socket."""

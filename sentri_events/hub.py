@@ -69,7 +69,7 @@ class Hub:
         self.meter = store.meter
         self._rules = Rules(settings.volatile, settings.max_event_bytes)
         self._channels: dict[str, Channel] = {}
-        self._lists = Lists(store, self._left)
+        self._lists = Lists(store, self.left)
         self._subscribed: set[str] = set()
         self._gates: dict[str, asyncio.Lock] = {}
         self._comparing: dict[str, asyncio.Task[Head | None]] = {}
@@ -254,11 +254,13 @@ class Hub:
         logs: int = LOGS,
         meta: bool = False,
         snapshot: bool = True,
+        grouped: bool = False,
     ) -> Viewer | None:
         """Give the sink that `opened` makes of the opening every event after it, each once and in order.
 
         Returns None, and opens nothing, if the position is the head of an ended run: nothing will ever follow.
-        The sink is finished after `done`. Raises `NotFound` or `Unavailable` before anything is opened.
+        The sink is finished after `done`. One that is `grouped` shares a connection, and is not asked to beat.
+        Raises `NotFound` or `Unavailable` before anything is opened.
         """
         while True:
             async with self._joined(workspace, run) as channel:
@@ -273,7 +275,7 @@ class Hub:
                     self.meter.resets[opening.reset] += 1
                 if viewer.cursor < channel.head:
                     self.meter.catch_ups["new" if position is None else "returned"] += 1
-                self._start(viewer, channel)
+                self._start(viewer, channel, grouped)
                 return viewer
 
     async def follow_runs(
@@ -290,9 +292,18 @@ class Hub:
             self._start(viewer, listing)
             return viewer
 
-    def _start(self, viewer: Viewer, followed: Followed) -> None:
+    def enlist(self, viewer: Viewer) -> None:
+        """Let the viewer's sink beat until it has `left`."""
         self._turn = viewer.bucket = (self._turn + 1) % BUCKETS
         self._buckets[viewer.bucket][viewer] = None
+
+    def left(self, viewer: Viewer) -> None:
+        """The viewer is gone."""
+        self._buckets[viewer.bucket].pop(viewer, None)
+
+    def _start(self, viewer: Viewer, followed: Followed, grouped: bool = False) -> None:
+        if not grouped:
+            self.enlist(viewer)
         if viewer.sink.start(viewer):
             followed.advance(viewer)
         if self.stopping:  # it came over a connection that was open: it is sent away like the others
@@ -344,7 +355,7 @@ class Hub:
         if channel is None or channel.ended:
             channel = await self._compared(workspace, run)
         if channel is None:
-            channel = self._channels[run] = Channel(run, self.store, self._left, self._gone)
+            channel = self._channels[run] = Channel(run, self.store, self.left, self._gone)
             channel.begun = asyncio.create_task(self._begin(channel))
         channel.joining += 1
         try:
@@ -414,9 +425,6 @@ class Hub:
         if self._channels.get(channel.run) is channel:
             del self._channels[channel.run]
             self._own(self._close(channel))
-
-    def _left(self, viewer: Viewer) -> None:
-        self._buckets[viewer.bucket].pop(viewer, None)
 
     # What a backend tells
 

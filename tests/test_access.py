@@ -27,6 +27,8 @@ ROUTES: list[tuple[str, str, str, Any]] = [
     ("POST", "/api/v1/runs", "qa_lead", {"projectId": "{project}"}),
     ("GET", "/api/v1/projects/{project}", "viewer", b""),
     ("GET", "/api/v1/projects/{project}/runs", "viewer", b""),
+    ("GET", "/api/v1/events?run={run}", "viewer", b""),
+    ("HEAD", "/api/v1/events?run={run}", "viewer", b""),
     ("GET", "/api/v1/projects/{project}/events", "viewer", b""),
     ("HEAD", "/api/v1/projects/{project}/events", "viewer", b""),
 ]
