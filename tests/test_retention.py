@@ -14,13 +14,14 @@ from sentri_events.backends.memory import MemoryBackend
 from sentri_events.errors import NotFound
 from sentri_events.event import iso
 from sentri_events.hub import Hub
-from sentri_events.retention import DAY, Retention
+from sentri_events.retention import Retention
 from sentri_events.settings import Settings
 from sentri_events.store import Store
 from tests.raw import Stream, ask, data
 from tests.server_process import ServerProcess, wait_until
 from tests.store_contract import WORKSPACE, Clock, document, logs, make_run, seqs, some
 
+DAY = 24 * 60 * 60 * 1000
 DONE = some({"type": "done", "status": "completed"})
 
 
