@@ -14,7 +14,9 @@ from sentri_events.event import iso
 from sentri_events.handlers.base import BaseHandler
 from sentri_events.handlers.sockets import Socket, Streams
 from sentri_events.hub import Hub
+from sentri_events.merge import Merge
 from sentri_events.siblings import Siblings
+from sentri_events.viewer import Viewer
 
 PAGE = 100
 LONGEST_PAGE = 10_000
@@ -74,23 +76,31 @@ class AdminStreamHandler(AdminStreamsHandler):
 
 
 def _about(stream: Socket) -> dict[str, Any]:
-    viewer = stream.viewer
-    followed = None if viewer is None else viewer.channel
-    cursor, head = (None, None)
-    if viewer is not None and isinstance(followed, Channel):
-        cursor, head = viewer.cursor, followed.head
+    viewers = _viewers(stream)
+    runs: list[dict[str, Any]] = [
+        {"run": channel.run, "cursor": viewer.cursor, "head": channel.head}
+        for viewer in viewers
+        if isinstance(channel := viewer.channel, Channel)
+    ]
     return {
         "id": _id(stream),
         "path": stream.client.path,
         "who": str(stream.caller),
         "address": stream.client.address,
         "since": iso(int((time.time() - stream.age) * 1000)),
-        "state": "ending" if followed is None else "live" if viewer is not None and viewer.live else "behind",
-        "cursor": cursor,
-        "head": head,
-        "behind": (head or 0) - (cursor or 0),
+        "state": "ending" if not viewers else "live" if all(viewer.live for viewer in viewers) else "behind",
+        "runs": runs,
+        "behind": sum(run["head"] - run["cursor"] for run in runs),
         "bytes": stream.sent,
     }
+
+
+def _viewers(stream: Socket) -> list[Viewer]:
+    """Who follows by it: one, or one for each of its runs."""
+    viewer = stream.viewer
+    followed = None if viewer is None else viewer.channel
+    viewers = [part.viewer for part in followed.parts] if isinstance(followed, Merge) else [viewer]
+    return [one for one in viewers if one is not None and one.channel is not None]
 
 
 def _id(stream: Socket) -> str:

@@ -55,7 +55,11 @@ def test_who_watches_what(server: ServerProcess) -> None:
         for about in (one, other):
             assert about["path"] == f"/api/v1/runs/{run}/events"
             assert (about["who"], about["address"]) == ("admin@default", "127.0.0.1")
-            assert (about["cursor"], about["head"], about["behind"], about["state"]) == (3, 3, 0, "live")
+            assert (about["runs"], about["behind"], about["state"]) == (
+                [{"run": run, "cursor": 3, "head": 3}],
+                0,
+                "live",
+            )
             assert about["bytes"] > 500
             assert abs((datetime.now().astimezone() - datetime.fromisoformat(about["since"])).total_seconds()) < 60
         assert listed(server.port, "?limit=1") == {"data": [one], "total": 2}
@@ -74,8 +78,9 @@ def test_who_is_behind_comes_first(tmp_path: Path) -> None:
                 ask(server.port, "POST", f"/api/v1/runs/{run}/events", [{"type": "log", "message": "x" * 50_000}] * 20)
                 sent += 20
                 fast.blocks(20)
-            assert first["head"] == sent
-            assert 0 < first["behind"] == sent - first["cursor"]
+            (place,) = first["runs"]
+            assert place["head"] == sent
+            assert 0 < first["behind"] == sent - place["cursor"]
 
 
 def test_a_list_of_runs_is_a_stream_too(server: ServerProcess) -> None:
@@ -85,7 +90,24 @@ def test_a_list_of_runs_is_a_stream_too(server: ServerProcess) -> None:
         connection.send(request("GET", path))
         assert Head.read(connection).status == 200
         (about,) = listed(server.port)["data"]
-        assert (about["path"], about["cursor"], about["head"], about["behind"]) == (path, None, None, 0)
+        assert (about["path"], about["runs"], about["behind"], about["state"]) == (path, [], 0, "live")
+
+
+def test_several_runs_on_one_stream(server: ServerProcess) -> None:
+    """Where it stands in each of them, and how far behind in all. Caught: only the connection's own viewer is asked."""
+    runs = [server.make_run() for _ in range(3)]
+    with Connection(server.port) as connection:
+        connection.send(request("GET", f"/api/v1/events?{'&'.join(f'run={run}' for run in runs)}"))
+        assert Head.read(connection).status == 200
+        ask(server.port, "POST", f"/api/v1/runs/{runs[1]}/events", [{"type": "log"}] * 2)
+        heads = dict(zip(runs, (0, 2, 0), strict=True))
+        wanted = [{"run": run, "cursor": head, "head": head} for run, head in heads.items()]
+        (about,) = wait_until(
+            lambda: (found := listed(server.port)["data"]) and found[0]["runs"] == wanted and found, "it is level"
+        )
+        assert (about["path"], about["behind"], about["state"]) == ("/api/v1/events", 0, "live")
+        assert ask(server.port, "DELETE", f"{PATH}/{about['id']}").status == 204
+        assert b"retry: " in connection.rest()
 
 
 def test_an_admin_ends_a_stream(server: ServerProcess) -> None:
