@@ -18,6 +18,7 @@ from sentri_events.handlers.publish import PublishHandler
 from sentri_events.handlers.runs import AbortHandler, AliveHandler, RunHandler, RunsHandler
 from sentri_events.handlers.sockets import Streams
 from sentri_events.handlers.stream import StreamHandler
+from sentri_events.handlers.tickets import TicketsHandler
 from sentri_events.hub import Hub
 from sentri_events.metrics import Metrics
 from sentri_events.siblings import Siblings
@@ -66,6 +67,7 @@ def routes(
         URLSpec(rf"{api}/workspace/events", WorkspaceEventsHandler, streaming),
         URLSpec(rf"{api}/admin/streams", AdminStreamsHandler, admin),
         URLSpec(rf"{api}/admin/streams/([^/]+)", AdminStreamHandler, admin),
+        URLSpec(rf"{api}/tickets", TicketsHandler, common),
         URLSpec(rf"{prefix}/health", HealthHandler, common),
         URLSpec(rf"{prefix}/health/ready", ReadyHandler, common),
         URLSpec(rf"{prefix}/", PageHandler, page),

@@ -170,6 +170,9 @@ class BaseHandler(RequestHandler):
         if not self.hub.settings.no_query_token:
             for token in self.get_query_arguments("token"):
                 yield Credential(token)
+        if self.request.method in ("GET", "HEAD"):
+            for ticket in self.get_query_arguments("ticket"):
+                yield Credential(ticket, url=self.request.uri)
 
     def data_received(self, chunk: bytes) -> None:
         """A part of the body; one of unknown length is cut off here."""

@@ -4,22 +4,28 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Iterable
+from secrets import token_hex
 from typing import NamedTuple
 
 from sentri_events.caller import DEV_WORKSPACE, DEVELOPER, SCRAPER, Caller
 from sentri_events.errors import SettingsError, Unauthorized
 from sentri_events.revocation import Revocations
-from sentri_events.settings import Settings
+from sentri_events.settings import LEAST_SECRET, Settings
 from sentri_events.store import Store
 from sentri_events.terms import Terms
+from sentri_events.tickets import Tickets
 from sentri_events.tokens import Tokens
 
 
 class Credential(NamedTuple):
-    """What a request brings along, unread. An `ambient` one a browser sends whatever page makes it ask."""
+    """What a request brings along, unread: a token, or a ticket for the stream at `url` (path and query).
+
+    An `ambient` one a browser sends whatever page makes it ask.
+    """
 
     text: str
     ambient: bool = False
+    url: str | None = None
 
 
 class Access:
@@ -30,6 +36,7 @@ class Access:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.open = not settings.jwt_secrets
+        self._store = store
         self.revocations = Revocations(store)
         self.terms = Terms(self.revocations)
         self.reload(settings)
@@ -38,14 +45,16 @@ class Access:
         """Go by the secrets of `settings` from now on."""
         self._metrics_token = settings.metrics_token
         self._tokens = Tokens(settings)
+        # Where nobody is asked a ticket opens nothing that is not open; pages need not know.
+        self.tickets = Tickets(settings.jwt_secrets or ([token_hex(LEAST_SECRET)] if self.open else []), self._store)
 
     async def caller(self, credentials: Iterable[Credential]) -> Caller:
         """Whom the first credential names that verifies. Raises `Unauthorized`."""
         if self.open:
             return DEVELOPER
-        for text, ambient in credentials:
+        for credential in credentials:
             try:
-                return await self._read(text, ambient)
+                return await self._read(*credential)
             except Unauthorized:
                 continue
         raise Unauthorized
@@ -59,7 +68,11 @@ class Access:
             if caller.jti in self.revocations:
                 raise Unauthorized
 
-    async def _read(self, text: str, ambient: bool) -> Caller:
+    async def _read(self, text: str, ambient: bool, url: str | None) -> Caller:
+        if url is not None:
+            caller = await self.tickets.read(text, url)
+            await self.check(caller)
+            return caller
         if self._metrics_token and hmac.compare_digest(text.encode(), self._metrics_token.encode()):
             return Caller(DEV_WORKSPACE, SCRAPER)
         caller = self._tokens.read(text, ambient)
