@@ -22,6 +22,7 @@ from sentri_events.options import (
     no_color_option,
     read_again,
     serve_options,
+    token_file_option,
     url_option,
 )
 from sentri_events.settings import load
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except SentriEventsError as error:
+        if error.status == 401:
+            return _fail(f"{error} Say who you are: SENTRI_EVENTS_TOKEN, or --token-file.", 1)
         return _fail(str(error), 2 if isinstance(error, SettingsError) or error.status == 404 else 1)
     except OSError as error:
         return _fail(f"{error.strerror or error}.", 1)
@@ -98,8 +101,9 @@ def serve(ctx: click.Context, /, **values: Any) -> int:
 @click.option("--project", required=True, help="The project of the run.")
 @click.option("--name", help="The run's name.  [default: the command]")
 @url_option
+@token_file_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def exec_(project: str, name: str | None, url: str, command: tuple[str, ...]) -> int:
+def exec_(project: str, name: str | None, url: str, token_file: str | None, command: tuple[str, ...]) -> int:
     """Run COMMAND as a run of a project.
 
     Every line that it prints is a log event, of level info where it went to standard output and error where it went
@@ -109,7 +113,7 @@ def exec_(project: str, name: str | None, url: str, command: tuple[str, ...]) ->
     """
     from sentri_events.execute import execute
 
-    return execute(command, project=project, name=name, url=url, say=_warn)
+    return execute(command, project=project, name=name, url=url, token_file=token_file, say=_warn)
 
 
 @cli.command()
@@ -119,7 +123,10 @@ def exec_(project: str, name: str | None, url: str, command: tuple[str, ...]) ->
 @json_option
 @no_color_option
 @url_option
-def tail(runs: tuple[str, ...], since: int, types: str, as_json: bool, no_color: bool, url: str) -> int:
+@token_file_option
+def tail(
+    runs: tuple[str, ...], since: int, types: str, as_json: bool, no_color: bool, url: str, token_file: str | None
+) -> int:
     """Show runs live, from their beginning, until all have ended.
 
     Exits with 0 for completed and completed_empty, 1 for failed, 3 for aborted and interrupted, 2 for an unknown run;
@@ -134,7 +141,7 @@ def tail(runs: tuple[str, ...], since: int, types: str, as_json: bool, no_color:
     wanted = [kind.strip() for kind in types.split(",") if kind.strip()]
 
     async def follow() -> int:
-        async with Client(url) as client:
+        async with Client(url, token_file=token_file) as client:
             documents = {}
             for run in runs:
                 with _known(run, url):
@@ -156,8 +163,17 @@ def tail(runs: tuple[str, ...], since: int, types: str, as_json: bool, no_color:
 @json_option
 @no_color_option
 @url_option
+@token_file_option
 def replay(
-    run: str, speed: float, first: int, last: int | None, into: str | None, as_json: bool, no_color: bool, url: str
+    run: str,
+    speed: float,
+    first: int,
+    last: int | None,
+    into: str | None,
+    as_json: bool,
+    no_color: bool,
+    url: str,
+    token_file: str | None,
 ) -> int:
     """Play a stored run again, with its original timing.
 
@@ -174,7 +190,7 @@ def replay(
     from sentri_events.screen import open_view
 
     async def play() -> int:
-        async with Client(url) as client:
+        async with Client(url, token_file=token_file) as client:
             with _known(run, url):
                 document = await client.run(run)
             batches = in_time(stored(client, run, first, last), speed)
@@ -190,7 +206,8 @@ def replay(
 @click.argument("kind", metavar="TYPE")
 @click.argument("payload", metavar="[JSON | -]", default="{}")
 @url_option
-def emit(run: str, kind: str, payload: str, url: str) -> int:
+@token_file_option
+def emit(run: str, kind: str, payload: str, url: str, token_file: str | None) -> int:
     """Publish an event of TYPE into a run.
 
     Its fields are those of JSON, an object; its seq is printed.
@@ -207,7 +224,7 @@ def emit(run: str, kind: str, payload: str, url: str) -> int:
             batches(0, kind) if payload == "-" else [[(1, {"type": kind, **read_payload(payload)})]]
         )
         with _known(run, url):
-            publish_all(Client(url), run, given, click.echo)
+            publish_all(Client(url, token_file=token_file), run, given, click.echo)
     except BadRequest as error:
         raise click.UsageError(str(error)) from None
     return 0
@@ -222,7 +239,10 @@ def emit(run: str, kind: str, payload: str, url: str) -> int:
 @json_option
 @no_color_option
 @url_option
-def runs(project: str | None, status: str | None, limit: int, as_json: bool, no_color: bool, url: str) -> int:
+@token_file_option
+def runs(
+    project: str | None, status: str | None, limit: int, as_json: bool, no_color: bool, url: str, token_file: str | None
+) -> int:
     """List runs, newest first."""
     import asyncio
 
@@ -231,7 +251,10 @@ def runs(project: str | None, status: str | None, limit: int, as_json: bool, no_
 
     async def read() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        async with Client(url) as client, contextlib.aclosing(client.runs(project=project, status=status)) as listed:
+        async with (
+            Client(url, token_file=token_file) as client,
+            contextlib.aclosing(client.runs(project=project, status=status)) as listed,
+        ):
             async for document in listed:
                 found.append(document)
                 if len(found) == limit:

@@ -23,7 +23,7 @@ from sentri_events.wire import (
     DEFAULT_URL,
     NDJSON,
     PASSING,
-    authorization,
+    Credentials,
     encode,
     pause,
     retry_after,
@@ -46,6 +46,9 @@ class Client:
     nobody answers. `patience`: for how many seconds a publishing call, and the first connection of a stream, is tried
     again. `first_delay`: the first pause between two attempts, until a stream asks for another one. `silence`: the
     seconds after which a stream without a byte counts as dead; three of the server's heartbeats.
+
+    Who asks is said by `token` or `token_file`, else by `SENTRI_EVENTS_TOKEN` or `SENTRI_EVENTS_TOKEN_FILE`. A token
+    that is not believed any more is replaced by what the file holds by then, and nothing is lost.
     """
 
     def __init__(
@@ -53,14 +56,15 @@ class Client:
         url: str | None = None,
         *,
         token: str | None = None,
+        token_file: str | None = None,
         patience: float = 30.0,
         first_delay: float = 0.5,
         silence: float = 15.0,
     ) -> None:
         self.url = server_url(url)
+        self._credentials = Credentials(token, token_file)
         self._patience, self._first_delay, self._silence = patience, first_delay, silence
         self._http = httpx2.AsyncClient(
-            headers=authorization(token),
             timeout=httpx2.Timeout(30.0, connect=5.0, pool=None),  # an answer may wait while the viewers are held up
             limits=httpx2.Limits(max_connections=None),  # each stream takes one
             follow_redirects=True,
@@ -156,7 +160,7 @@ class Client:
                     "GET",
                     f"{self.url}/api/v1{_path(run)}/events",
                     params=_given(query),
-                    headers=_position_headers(reading.position),
+                    headers=[*_position_headers(reading.position), *self._authorization],
                     timeout=httpx2.Timeout(30.0, connect=5.0, read=self._silence, pool=None),
                 ) as response:
                     if response.status_code == 204:
@@ -177,6 +181,8 @@ class Client:
                         trouble = ClientError(
                             sentence(response.status_code, await response.aread()), response.status_code
                         )
+                        if response.status_code == 401 and self._credentials.renew():
+                            continue
                         if response.status_code not in PASSING:
                             raise trouble
                         least = retry_after(response.headers.get("Retry-After"))
@@ -209,7 +215,11 @@ class Client:
             least = 0.0
             try:
                 answer = await self._http.request(
-                    method, f"{self.url}/api/v1{path}", params=_given(query or {}), content=body, headers=headers
+                    method,
+                    f"{self.url}/api/v1{path}",
+                    params=_given(query or {}),
+                    content=body,
+                    headers={**headers, **self._credentials.header},
                 )
             except _NO_ANSWER as error:
                 trouble = self._unreachable(error)
@@ -223,10 +233,16 @@ class Client:
                 if answer.is_success:
                     return answer
                 trouble = ClientError(sentence(answer.status_code, answer.content), answer.status_code)
+                if answer.status_code == 401 and self._credentials.renew():
+                    continue
                 if answer.status_code not in PASSING:
                     raise trouble
                 least = retry_after(answer.headers.get("Retry-After"))
             await attempts.rest(trouble, least)
+
+    @property
+    def _authorization(self) -> list[tuple[bytes, bytes]]:
+        return [(name.encode(), value.encode()) for name, value in self._credentials.header.items()]
 
     def _unreachable(self, error: httpx2.HTTPError) -> ClientError:
         return ClientError(f"{self.url} cannot be reached: {str(error) or type(error).__name__}.")

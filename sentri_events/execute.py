@@ -26,7 +26,13 @@ SI_KERNEL = 0x80
 
 
 def execute(
-    command: Sequence[str], *, project: str, name: str | None, url: str | None, say: Callable[[str], None]
+    command: Sequence[str],
+    *,
+    project: str,
+    name: str | None,
+    url: str | None,
+    say: Callable[[str], None],
+    token_file: str | None = None,
 ) -> int:
     """Run `command` as a run of `project`; `say` gets what we have to tell the user. Returns our own exit status.
 
@@ -43,7 +49,9 @@ def execute(
         troubled.set()
         say(trouble)
 
-    run = publisher.run(project=project, url=url, name=title, type="command", say=tell, startedAt=begun)
+    run = publisher.run(
+        project=project, url=url, token_file=token_file, name=title, type="command", say=tell, startedAt=begun
+    )
     if os.isatty(2):
         _announce(run, say, troubled)
     streams = [_open(1, "info"), _open(2, "error")]

@@ -59,6 +59,11 @@ url_option = click.option(
     callback=_check_url,
     help="The server.",
 )
+token_file_option = click.option(
+    "--token-file",
+    metavar="PATH",
+    help="A file with the token; without one it is SENTRI_EVENTS_TOKEN, or in the file SENTRI_EVENTS_TOKEN_FILE.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 no_color_option = click.option("--no-color", is_flag=True, help="No colours, as with NO_COLOR or TERM=dumb.")
 database_option = click.option(

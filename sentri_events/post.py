@@ -11,7 +11,7 @@ from http.client import HTTPConnection, HTTPSConnection, InvalidURL
 from typing import NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from sentri_events.wire import authorization, retry_after
+from sentri_events.wire import Credentials, retry_after
 
 NO_ANSWER = Exception  # a test suite that forbids sockets while its tests run does so by errors of any kind
 
@@ -29,18 +29,24 @@ class Answer(NamedTuple):
 
 
 class Server:
-    """Where the POSTs go. Raises `ClientError` for a token that no header can hold."""
+    """Where the POSTs go, and who asks: see `wire.Credentials`, whose `ClientError` it raises."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None = None, token_file: str | None = None) -> None:
         self.url = url
-        self._authorization = authorization(token)
+        self._credentials = Credentials(token, token_file)
 
     def post(self, path: str, body: bytes, content_type: str, key: str) -> Answer:
         """The answer to one POST below `/api/v1`. It follows 307 and 308, which keep the body.
 
         Raises a `NO_ANSWER` when there was none: the outcome is unknown then.
         """
-        headers = {"Content-Type": content_type, "Idempotency-Key": key, **self._authorization}
+        about = {"Content-Type": content_type, "Idempotency-Key": key}
+        answer = self._follow(path, body, {**about, **self._credentials.header})
+        if answer.status == 401 and self._credentials.renew():
+            answer = self._follow(path, body, {**about, **self._credentials.header})
+        return answer
+
+    def _follow(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         here = urlsplit(f"{self.url}/api/v1{path}")
         for _ in range(_MOST_MOVES):
             answer, location = self._post(here, body, headers)

@@ -25,17 +25,19 @@ def run(
     type: str = "test_run",
     total: int | None = None,
     token: str | None = None,
+    token_file: str | None = None,
     say: Callable[[str], None] | None = None,
     **fields: Any,
 ) -> "Run":
     """A new run of `project`, at once: the server hears of it from a thread, and need not be there.
 
-    `fields` go into the run document. `say` gets a sentence for each kind of trouble, once, in any thread.
+    `fields` go into the run document. Who asks is said by `token` or `token_file`, else by the environment
+    (see `wire.Credentials`). `say` gets a sentence for each kind of trouble, once, in any thread.
     Raises `ClientError` for an unusable URL or token, `Invalid` for fields that cannot be written as JSON.
     """
     document = {"projectId": project, "type": type, "name": name, "total": total, **fields}
     given = {field: value for field, value in document.items() if value is not None}
-    return Run(Outbox(Server(server_url(url), token), encode(given), say))
+    return Run(Outbox(Server(server_url(url), token, token_file), encode(given), say))
 
 
 class Run:

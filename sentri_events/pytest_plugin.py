@@ -41,9 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
     from sentri_events.errors import ClientError
     from sentri_events.publisher import server_url
     from sentri_events.pytest_reporter import Reporter
+    from sentri_events.wire import Credentials
 
     try:
         url = server_url(url)
+        Credentials()  # what is wrong with them shows before the tests
     except ClientError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(Reporter(config, url, project, strict), "sentri_events_reporter")

@@ -2,6 +2,7 @@
 which answers are worth a second try and how long to wait for it. Standard library only, no I/O.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -45,8 +46,44 @@ def server_url(url: str | None) -> str:
     return named.rstrip("/")
 
 
-def authorization(token: str | None) -> dict[str, str]:
-    """The header that says who asks; empty without a token. Raises `ClientError` for what no header can hold."""
+class Credentials:
+    """Who asks: `token`, or what is in `file`, else `SENTRI_EVENTS_TOKEN`, else what the file of
+    `SENTRI_EVENTS_TOKEN_FILE` holds, else nobody. A file may be written anew while we work.
+
+    Raises `ClientError` for a file that cannot be read, and for what no header can hold.
+    """
+
+    def __init__(self, token: str | None = None, file: str | None = None) -> None:
+        self._file = None
+        if token is None:
+            named = None if file else os.environ.get("SENTRI_EVENTS_TOKEN")
+            self._file = None if named else file or os.environ.get("SENTRI_EVENTS_TOKEN_FILE") or None
+            token = named or (_read_token(self._file) if self._file else None)
+        self._header = _authorization(token)
+
+    @property
+    def header(self) -> dict[str, str]:
+        """The header that says so; none for nobody."""
+        return dict(self._header)
+
+    def renew(self) -> bool:
+        """After a 401: whether there is another token by now."""
+        before = self._header
+        if self._file is not None:
+            with contextlib.suppress(ClientError):  # it is being written: what was there is as good
+                self._header = _authorization(_read_token(self._file))
+        return self._header != before
+
+
+def _read_token(file: str) -> str:
+    try:
+        with open(file, encoding="ascii", errors="replace") as lines:
+            return lines.read(1 << 16).strip()
+    except OSError as error:
+        raise ClientError(f"The token cannot be read from {file}: {error.strerror}.") from None
+
+
+def _authorization(token: str | None) -> dict[str, str]:
     if token is None:
         return {}
     if not re.fullmatch(r"[!-~]+", token):

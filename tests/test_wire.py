@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentri_events.errors import ClientError, Invalid
-from sentri_events.wire import authorization, encode, pause, retry_after, sentence, server_url
+from sentri_events.wire import encode, pause, retry_after, sentence, server_url
 
 
 @pytest.fixture(autouse=True)
@@ -65,14 +65,6 @@ def test_a_password_in_the_address_is_refused_and_not_repeated(url: str) -> None
     with pytest.raises(ClientError) as refusal:
         server_url(url)
     assert "s3cret" not in str(refusal.value)
-
-
-def test_the_token() -> None:
-    assert authorization(None) == {}
-    assert authorization("a.b-c_~+/=") == {"Authorization": "Bearer a.b-c_~+/="}
-    for token in ("", "a b", "a\n", "é"):
-        with pytest.raises(ClientError, match="visible ASCII"):
-            authorization(token)
 
 
 def test_a_line() -> None:
