@@ -49,6 +49,7 @@ def routes(
         streams = Streams(hub.settings.stall_timeout)
     streams.terms = access.terms
     admin = {**common, "streams": streams, "siblings": siblings or Siblings()}
+    streams.lifetime, streams.farewell = hub.settings.stream_lifetime, hub.farewell
     page = {**common, "pages": Pages()}
     streaming = {**common, "streams": streams}
     prefix = re.escape(prefix)

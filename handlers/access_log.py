@@ -5,12 +5,14 @@ or cut off is for `info`; what we broke is an error. A store or a Redis that is 
 """
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
 from tornado.web import RequestHandler
 
 from sentri_events.caller import Caller
+from sentri_events.limits import Place
 from sentri_events.meter import ENDS
 
 LONGEST_WHY = 200
@@ -18,12 +20,14 @@ log = logging.getLogger(__name__)
 
 
 class Client(NamedTuple):
-    """Whose stream it is: the path without its query, the address, the caller, and the request's id."""
+    """Whose stream it is: the path without its query, the address, the caller, and the request's id; and the places
+    that it takes up."""
 
     path: str
     address: str
     who: Caller
     request: str
+    places: Sequence[Place] = ()
 
 
 def log_request(handler: RequestHandler) -> None:

@@ -16,10 +16,22 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from sentri_events.access import Access, Credential
 from sentri_events.caller import QA_LEAD, VIEWER, Caller, required
-from sentri_events.errors import BadRequest, Forbidden, Invalid, NotFound, SentriEventsError, TooLarge
+from sentri_events.errors import (
+    BadRequest,
+    Forbidden,
+    HeadersTooLarge,
+    Invalid,
+    LimitReached,
+    NotFound,
+    SentriEventsError,
+    TooLarge,
+    TooMany,
+    UrlTooLong,
+)
 from sentri_events.event import encode
 from sentri_events.handlers.origins import API_POLICY, allowance, is_forged, preflight
 from sentri_events.hub import Hub
+from sentri_events.limits import neighbourhood
 from sentri_events.logs import REQUEST
 from sentri_events.settings import RUN_ID
 from sentri_events.store_write import Once
@@ -110,8 +122,12 @@ class BaseHandler(RequestHandler):
             self.set_header("Connection", "close")
         self._parts: list[bytes] = []
         self.received = 0
+        self.request.remote_ip = self.hub.limits.address(
+            self.request.remote_ip or "", self.request.headers.get("X-Forwarded-For", "")
+        )
         # Tornado's own bound answers without a sentence, so it is only the second one.
         self.request.connection.set_max_body_size(2 * self.hub.settings.max_body_bytes)  # type: ignore[union-attr]
+        self._check_size()
         self._allow_origin()
         await self._admit()
         if self.request.headers.get("Content-Encoding", "").lower() not in ("", "identity"):
@@ -120,8 +136,17 @@ class BaseHandler(RequestHandler):
         if length.isascii() and length.isdigit() and int(length[:18]) > most:
             raise self._too_large()
 
+    def _check_size(self) -> None:
+        """Of what has come; Tornado's own bound is twice as high, and has no sentence."""
+        most = self.hub.settings.max_url_bytes
+        if len(self.request.uri) > most:
+            raise UrlTooLong(f"A path and its query may have {most} bytes.")
+        most = self.hub.settings.max_header_bytes
+        if sum(len(name) + len(value) + 4 for name, value in self.request.headers.get_all()) > most:
+            raise HeadersTooLarge(f"Headers may have {most} bytes.")
+
     async def _admit(self) -> None:
-        """Raises `Unauthorized` or `Forbidden` for who may not do this."""
+        """Raises `Unauthorized` or `Forbidden` for who may not do this, `TooMany` for who does it too often."""
         reading = self.request.method in ("GET", "HEAD")
         role = self.reads if reading else self.writes
         if role is None or self.request.method == "OPTIONS":  # a browser asks for itself, without credentials
@@ -131,6 +156,13 @@ class BaseHandler(RequestHandler):
         if self.caller.ambient and not reading and is_forged(self.request, self._origins, asked):
             raise Forbidden("A page of another origin sent this; --cors-origin (CORS_ORIGIN) says which ones may.")
         self.require(role)
+        if not reading and (counted := self.account or neighbourhood(self.request.remote_ip or "")):
+            self.hub.limits.spend(counted)
+
+    @property
+    def account(self) -> str:
+        """Against whom it counts what this caller does; nobody, where nobody is asked."""
+        return "" if self.access.open else f"{self.caller.workspace}/{self.caller.subject or self.caller.role}"
 
     @property
     def _origins(self) -> frozenset[str]:
@@ -237,7 +269,7 @@ class BaseHandler(RequestHandler):
         """Our errors bring their status along."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         status = error.status if isinstance(error, SentriEventsError) else status_code
-        self.hub.meter.refuse(status)
+        self.hub.meter.refuse(status, error.limit if isinstance(error, LimitReached) else "")
         super().send_error(status, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -257,6 +289,8 @@ class BaseHandler(RequestHandler):
             self.set_header("Connection", "close")  # what is left of the body is not read
         if status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             self.set_header("Retry-After", RETRY_AFTER)
+        if isinstance(error, TooMany):
+            self.set_header("Retry-After", error.retry_after)
         details = error.details if isinstance(error, Forbidden) else {}
         self.why = sentence or HTTPStatus(status_code).phrase + "."
         self.finish(encode({"error": self.why, **details}))

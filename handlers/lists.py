@@ -25,7 +25,8 @@ class WorkspaceEventsHandler(StreamingHandler):
             self.send_away(dialect)
             return
         limit = max(1, self.number("limit", PAGE, LONGEST_PAGE))
-        await self.hub.follow_runs(self.workspace, project, limit, lambda page: self._start(page, dialect), dialect)
+        with self.admitted():
+            await self.hub.follow_runs(self.workspace, project, limit, lambda page: self._start(page, dialect), dialect)
 
     def _start(self, page: Page, dialect: StreamDialect) -> Socket:
         """All who begin with the same page share its bytes."""

@@ -16,16 +16,17 @@ class RunsEventsHandler(StreamingHandler):
         if self.hub.stopping:
             self.send_away(dialect)
             return
-        begun = await follow_all(
-            self.hub,
-            self.workspace,
-            runs,
-            self.last_event_id(),
-            lambda: self.open_stream(dialect, dialect.opening(RETRY, [])),
-            dialect,
-            logs=self.logs(),
-            snapshot=self.flag("snapshot", True),
-        )
+        with self.admitted():
+            begun = await follow_all(
+                self.hub,
+                self.workspace,
+                runs,
+                self.last_event_id(),
+                lambda: self.open_stream(dialect, dialect.opening(RETRY, [])),
+                dialect,
+                logs=self.logs(),
+                snapshot=self.flag("snapshot", True),
+            )
         if not begun:
             self.answer_nothing()
 

@@ -20,7 +20,9 @@ class PublishHandler(BaseHandler):
         try:
             once = self.once()
             volatile = self.flag("volatile")
-            judged = self.hub.drafts(read_payloads(self.body, self.content_type), volatile)
+            judged = self.hub.drafts(
+                read_payloads(self.body, self.content_type, self.hub.settings.max_batch_events), volatile
+            )
         except SentriEventsError as refusal:
             answer = await self.hub.refuse(self.workspace, run, once, refusal, project)
         else:

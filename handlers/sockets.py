@@ -4,8 +4,11 @@ What Tornado did for the connection is done here: noticing that the client has g
 """
 
 import asyncio
+import math
+import random
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 
@@ -27,10 +30,13 @@ IGNORED = 65536
 class Streams:
     """The open streams of a server, and how long one may take nothing (seconds). `ended` counts the others by why.
 
-    `terms` ends them with the tokens that opened them.
+    `terms` ends them with the tokens that opened them. One that is `lifetime` seconds old, or up to a quarter less,
+    ends with what `farewell` says. `routes` sets all three.
     """
 
     terms: Terms | None = None
+    lifetime = math.inf
+    farewell: Callable[[], bytes] = bytes
 
     def __init__(self, stall_timeout: float) -> None:
         self.stall_timeout = stall_timeout
@@ -52,6 +58,8 @@ class Streams:
             self.terms.forget(stream)
         self.ended[why] += 1
         self._sent += stream.sent
+        for place in stream.client.places:
+            place.free()
         if not self.open:
             self._emptied.set()
 
@@ -76,21 +84,22 @@ class Socket:
     """Writes straight to a socket; what the socket does not take is the only thing that is kept."""
 
     __slots__ = (
-        "_began", "_client", "_finishing", "_heartbeat", "_last", "_loop", "_moved", "_sent", "_socket", "_streams",
-        "_unsent", "_viewer", "number",
+        "_began", "_finishing", "_heartbeat", "_last", "_loop", "_moved", "_sent", "_socket", "_streams",
+        "_unsent", "_until", "_viewer", "client", "number",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, streams: Streams, client: Client, chunked: bool, heartbeat: bytes) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = sock
         self._streams = streams
-        self._client = client
+        self.client = client
         self._last = LAST_CHUNK if chunked else b""
         self._heartbeat = heartbeat
         self._viewer: Viewer | None = None
         self._unsent: memoryview | None = None
         self._finishing = False
         self._began = self._moved = self._loop.time()
+        self._until = self._began + streams.lifetime * random.uniform(0.75, 1)
         self._sent = 0
         self.number = streams.number()
         streams.opened(self)
@@ -99,7 +108,7 @@ class Socket:
     @property
     def caller(self) -> Caller:
         """Who opened it."""
-        return self._client.who
+        return self.client.who
 
     def start(self, viewer: Viewer) -> bool:
         """Whether the stream's beginning is sent whole."""
@@ -108,11 +117,6 @@ class Socket:
             viewer.leave()
             return False
         return self._unsent is None
-
-    @property
-    def client(self) -> Client:
-        """Whose it is."""
-        return self._client
 
     @property
     def viewer(self) -> Viewer | None:
@@ -165,10 +169,14 @@ class Socket:
         return False
 
     def beat(self) -> bool:
-        """A heartbeat where there is room for one; the end for a viewer that has taken nothing for too long."""
+        """A heartbeat where there is room; the end for who has taken nothing, or has been here, for too long."""
+        now = self._loop.time()
+        if now > self._until:
+            self._part(self._streams.farewell())
+            return False
         if self._unsent is None:
             return self.write(self._heartbeat)
-        if self._loop.time() - self._moved > self._streams.stall_timeout:
+        if now - self._moved > self._streams.stall_timeout:
             self._give_up()
         return False
 
@@ -185,9 +193,12 @@ class Socket:
 
     def dismiss(self, why: str) -> None:
         """End it with a comment that says why; who comes back with other credentials goes on where this ends."""
+        self._part(comment(why))
+
+    def _part(self, last: bytes) -> None:
         if self._viewer is not None:
             self._viewer.leave()
-        self.finish(comment(why))
+        self.finish(last)
 
     def close(self, why: str, error: OSError | None = None) -> None:
         """Let go of the socket at once. `why` is one of `ENDS`. Harmless if it is closed."""
@@ -197,7 +208,7 @@ class Socket:
         self._socket.close()
         self._streams.closed(self, why)
         took = self._loop.time() - self._began
-        log_stream(self._client, took, self._sent, why, error)
+        log_stream(self.client, took, self._sent, why, error)
         if self._viewer is not None:
             self._viewer.leave()
 

@@ -37,16 +37,17 @@ class StreamHandler(StreamingHandler):
         if self.hub.stopping:
             self.send_away(dialect)
             return
-        viewer = await self.hub.follow(
-            self.workspace,
-            run,
-            position,
-            lambda opening: self._start(opening, dialect, bare=position is None),
-            dialect,
-            logs=self.logs(),
-            meta=dialect.meta,
-            snapshot=self.flag("snapshot", True),
-        )
+        with self.admitted(run):
+            viewer = await self.hub.follow(
+                self.workspace,
+                run,
+                position,
+                lambda opening: self._start(opening, dialect, bare=position is None),
+                dialect,
+                logs=self.logs(),
+                meta=dialect.meta,
+                snapshot=self.flag("snapshot", True),
+            )
         if viewer is None:
             self.answer_nothing()
 
@@ -72,9 +73,12 @@ class StreamHandler(StreamingHandler):
         place = await self.hub.head(self.workspace, run)
         reset = None if position is None else position.objection(place)
         seq = place.floor if position is None or reset is not None else position.seq
-        if wait and seq == place.head and not place.ended and await self._something(run, place, wait):
-            await self.access.check(self.caller)
-            place = await self.hub.head(self.workspace, run)
+        if wait and seq == place.head and not place.ended:
+            with self.admitted(run):
+                something = await self._something(run, place, wait)
+            if something:
+                await self.access.check(self.caller)
+                place = await self.hub.head(self.workspace, run)
         events: list[Event] = []
         if seq < place.head:
             limit = min(limit, place.head - seq)

@@ -3,16 +3,23 @@
 A stream is detached from Tornado and keeps one small record: no handler, coroutine, timer or future each.
 """
 
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
 from tornado.web import Finish
 
 from sentri_events.access import Access
 from sentri_events.dialect import StreamDialect
-from sentri_events.errors import BadRequest
+from sentri_events.errors import BadRequest, TooMany
 from sentri_events.handlers.access_log import Client
 from sentri_events.handlers.base import BaseHandler
 from sentri_events.handlers.sockets import Socket, Streams, open_socket
 from sentri_events.hub import LOGS, Hub
+from sentri_events.limits import Place
 from sentri_events.settings import EVENT_TYPE
+from sentri_events.sse import frame, retry
 
 RETRY = 2000  # milliseconds until a viewer connects again
 MOST_LOGS = 1_000_000
@@ -22,10 +29,13 @@ HEADERS = {
     "Connection": "keep-alive",
     "X-Accel-Buffering": "no",
 }
+OVERLOADED = (5000, 15_000)  # until one does for whom there was no room
 
 
 class StreamingHandler(BaseHandler):
     """A route that is answered with a stream."""
+
+    _places: Sequence[Place] = ()
 
     def initialize(self, hub: Hub, access: Access, streams: Streams) -> None:  # type: ignore[override]
         """`streams` keeps the open sockets."""
@@ -73,13 +83,41 @@ class StreamingHandler(BaseHandler):
         if dialect.chunked:
             self.set_header("Transfer-Encoding", "chunked")
         head = "".join([f"{name}: {value}\r\n" for name, value in self._headers.get_all()]).encode()
-        client = Client(self.request.path, self.request.remote_ip or "", self.caller, self.request_id)
+        client = Client(self.request.path, self.request.remote_ip or "", self.caller, self.request_id, self._places)
         if self.request.connection.stream.closed():  # type: ignore[union-attr]
             raise Finish  # the client has left in the meantime
         stream = self.detach()
+        self._places = ()  # they are the socket's now
         sink = open_socket(stream, self.streams, client, dialect.chunked, dialect.heartbeat())
         sink.begin(b"HTTP/1.1 200 OK\r\n%b\r\n" % head, beginning)
         return sink
+
+    @contextmanager
+    def admitted(self, run: str = "") -> Iterator[None]:
+        """Inside, there is room for a stream, which keeps it if it is opened. Raises `TooMany`."""
+        self._places = self.hub.limits.enter(run, self.account, self.request.remote_ip or "")
+        try:
+            yield
+        finally:
+            for place in self._places:
+                place.free()
+            self._places = ()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """A browser's EventSource, for which any status but 200 is the end, is told on a stream that it is too many."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, TooMany) and self.request.method == "GET" and self._is_event_source():
+            self._allow_origin()
+            dialect = StreamDialect(chunked=self.request.version != "HTTP/1.0")
+            self.why = str(error)
+            self.open_stream(dialect, b"").finish(retry(random.randint(*OVERLOADED)) + frame(b'{"type":"overloaded"}'))
+        else:
+            super().write_error(status_code, **kwargs)
+
+    def _is_event_source(self) -> bool:
+        """Whether it is one, by its headers: other clients that ask for a stream are no browsers."""
+        headers = self.request.headers
+        return headers.get("Accept", "") == "text/event-stream" and headers.get("User-Agent", "").startswith("Mozilla/")
 
     def send_away(self, dialect: StreamDialect) -> None:
         """What the server answers while it stops: any other answer would be the end of an EventSource."""

@@ -47,10 +47,54 @@ class Conflict(SentriEventsError):
     status = 409
 
 
-class TooLarge(SentriEventsError):
-    """An event, a batch or a body over its bound."""
+class LimitReached(SentriEventsError):
+    """More than is allowed. `limit` says which bound, as the settings name it, without their `max_`."""
+
+    limit = ""
+
+
+class TooLarge(LimitReached):
+    """A body over its bound."""
 
     status = 413
+    limit = "body_bytes"
+
+
+class EventTooLarge(TooLarge):
+    """An event over its bound."""
+
+    limit = "event_bytes"
+
+
+class BatchTooLarge(TooLarge):
+    """More events than one request may bring."""
+
+    limit = "batch_events"
+
+
+class UrlTooLong(LimitReached):
+    """A path and query over their bound."""
+
+    status = 414
+    limit = "url_bytes"
+
+
+class HeadersTooLarge(LimitReached):
+    """Headers over their bound."""
+
+    status = 431
+    limit = "header_bytes"
+
+
+class TooMany(LimitReached):
+    """Too many at a time, or in a time. `retry_after` is in seconds."""
+
+    status = 429
+
+    def __init__(self, limit: str, sentence: str, retry_after: int) -> None:
+        super().__init__(sentence)
+        self.limit = limit
+        self.retry_after = retry_after
 
 
 class Invalid(SentriEventsError):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sentri_events.errors import BadRequest, Invalid, TooLarge
+from sentri_events.errors import BadRequest, BatchTooLarge, EventTooLarge, Invalid, TooLarge
 from sentri_events.settings import ALWAYS_DURABLE, EVENT_TYPE, RUN_ID
 
 MAX_DEPTH = 64
@@ -75,8 +75,9 @@ def read_json(body: bytes) -> Any:
     return _read(body, "The body")
 
 
-def read_payloads(body: bytes, content_type: str) -> list[dict[str, Any]]:
-    """The events of a request's body: one object, an array of objects or, as `application/x-ndjson`, one a line.
+def read_payloads(body: bytes, content_type: str, most: int = MAX_BATCH) -> list[dict[str, Any]]:
+    """The events of a request's body: one object, an array of objects or, as `application/x-ndjson`, one a line; `most`
+    at most.
 
     Raises `BadRequest` (a batch names the first broken event, counted from 1), `TooLarge` and `Invalid`, in that order.
     """
@@ -90,8 +91,8 @@ def read_payloads(body: bytes, content_type: str) -> list[dict[str, Any]]:
         for number, payload in enumerate(payloads, 1):
             if not isinstance(payload, dict):
                 raise BadRequest(f"Event {number} is not a JSON object.")
-    if len(payloads) > MAX_BATCH:
-        raise TooLarge(f"A batch may hold {MAX_BATCH} events, not {len(payloads)}.")
+    if len(payloads) > most:
+        raise BatchTooLarge(f"A batch may hold {most} events, not {len(payloads)}.")
     if not payloads:
         raise Invalid("The batch is empty.")
     return payloads
@@ -160,7 +161,7 @@ def draft(payload: Mapping[str, Any], rules: Rules, now: int, volatile: bool = F
     at = stored.pop("_at", None)
     json = encode(stored)
     if len(json) > rules.max_event_bytes:
-        raise TooLarge(f"An event may have {rules.max_event_bytes} bytes, not {len(json)}.")
+        raise EventTooLarge(f"An event may have {rules.max_event_bytes} bytes, not {len(json)}.")
     kind = stored["type"]
     if "type" not in payload:
         raise Invalid("An event needs a type.")

@@ -22,6 +22,7 @@ from sentri_events.channel import Channel
 from sentri_events.dialect import Dialect
 from sentri_events.errors import BadRequest, Conflict, NotFound, SentriEventsError, Unavailable
 from sentri_events.event import Draft, Event, Rules, check_fields, drafts, read_json
+from sentri_events.limits import Limits
 from sentri_events.listing import Page
 from sentri_events.lists import Lists
 from sentri_events.position import Position
@@ -70,6 +71,7 @@ class Hub:
         self.backend = backend
         self.settings = settings
         self.meter = store.meter
+        self.limits = Limits(settings)
         self._rules = Rules(settings.volatile, settings.max_event_bytes)
         self._channels: dict[str, Channel] = {}
         self._lists = Lists(store, self.left)

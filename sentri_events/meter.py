@@ -17,13 +17,24 @@ REASONS = {
     HTTPStatus.FORBIDDEN: "forbidden",
     HTTPStatus.NOT_FOUND: "not_found",
     HTTPStatus.CONFLICT: "conflict",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
     HTTPStatus.UNPROCESSABLE_ENTITY: "invalid",
-    HTTPStatus.TOO_MANY_REQUESTS: "too_many",
     HTTPStatus.INTERNAL_SERVER_ERROR: "failed",
     HTTPStatus.SERVICE_UNAVAILABLE: "unavailable",
 }
 OTHER = "other"
+LIMITS = (  # the bounds that a request can meet, as the settings name them, without their `max_`
+    "body_bytes",
+    "event_bytes",
+    "batch_events",
+    "url_bytes",
+    "header_bytes",
+    "requests_per_second",
+    "streams",
+    "streams_per_run",
+    "streams_per_caller",
+    "streams_per_address",
+    "connections",
+)
 ENDS = {
     "ended": "ended in order",
     "left": "client left",
@@ -67,8 +78,8 @@ class Meter:
         self.catch_ups = dict.fromkeys(CAUSES, 0)
         self.resets = dict.fromkeys(RESETS, 0)
         self.holes = self.pages = 0
-        self.refused = dict.fromkeys((*REASONS.values(), OTHER), 0)
+        self.refused = dict.fromkeys((*REASONS.values(), *LIMITS, OTHER), 0)
 
-    def refuse(self, status: int) -> None:
-        """A request was answered with that status, of an error."""
-        self.refused[REASONS.get(HTTPStatus(status), OTHER)] += 1
+    def refuse(self, status: int, limit: str = "") -> None:
+        """A request was answered with that status, of an error; or with none, where that is the `limit` that it met."""
+        self.refused[limit or REASONS.get(HTTPStatus(status), OTHER)] += 1

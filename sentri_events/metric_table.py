@@ -11,7 +11,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from sentri_events.hub import Hub
-from sentri_events.meter import CAUSES, ENDS, EVENTS, OTHER, REASONS, RESETS, SECONDS, Spread
+from sentri_events.meter import CAUSES, ENDS, EVENTS, LIMITS, OTHER, REASONS, RESETS, SECONDS, Spread
 
 PREFIX = "sentri_events_"
 
@@ -153,7 +153,7 @@ FAMILIES = (
         "Requests that were answered with an error, by why.",
         lambda of: of.hub.meter.refused,
         "reason",
-        (*REASONS.values(), OTHER),
+        (*REASONS.values(), *LIMITS, OTHER),
     ),
     Family(
         "histogram",

@@ -11,10 +11,10 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets, bind_unix_socket
 from tornado.web import Application
 
@@ -26,6 +26,7 @@ from sentri_events.fleet import Fleet
 from sentri_events.handlers import routes
 from sentri_events.handlers.access_log import log_request
 from sentri_events.handlers.base import MissingHandler
+from sentri_events.handlers.listener import Listener, raise_room
 from sentri_events.handlers.sockets import Streams
 from sentri_events.hub import Hub
 from sentri_events.logs import LEVELS, configure
@@ -37,8 +38,6 @@ from sentri_events.siblings import Siblings
 from sentri_events.standalone import own_redis
 from sentri_events.store import Store
 
-MAX_HEADER_BYTES = 16 << 10
-SLOW_REQUEST = 15.0  # seconds for the headers, for the body, and for an idle connection's next request
 BACKLOG = 4096
 TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -114,6 +113,7 @@ def serve(settings: Settings, say: Callable[[str], None], again: Callable[[], Se
             "once: set --redis-url (REDIS_URL), or say --standalone."
         )
     configure(settings.log_level, settings.log_json)
+    raise_room()
     try:
         sockets = bind_sockets(settings.port, settings.host, backlog=BACKLOG)
     except OSError as error:
@@ -211,11 +211,13 @@ async def _serve(
             default_handler_args={"hub": hub, "access": access},
             log_function=log_request,
         )
-        server = HTTPServer(
+        server = Listener(
             application,
-            max_header_size=MAX_HEADER_BYTES,
-            idle_connection_timeout=SLOW_REQUEST,
-            body_timeout=SLOW_REQUEST,
+            streams=streams,
+            refused=partial(hub.meter.refuse, 0, "connections"),
+            max_header_size=2 * (settings.max_url_bytes + settings.max_header_bytes),
+            idle_connection_timeout=settings.request_timeout,
+            body_timeout=settings.request_timeout,
         )
         server.add_sockets(sockets)
         if siblings.door is not None:

@@ -3,6 +3,7 @@
 The CLI makes its options from this table and the docs are compared with it; nothing else reads the environment.
 """
 
+import ipaddress
 import math
 import re
 from collections.abc import Mapping
@@ -88,6 +89,56 @@ class Settings:
     max_body_bytes: int = _setting(
         8 << 20, "SENTRI_EVENTS_MAX_BODY_BYTES", "Largest request body.", least=1024, most=1 << 30
     )
+    max_batch_events: int = _setting(
+        1000, "SENTRI_EVENTS_MAX_BATCH_EVENTS", "Most events of one request.", least=1, most=100_000
+    )
+    max_url_bytes: int = _setting(
+        8 << 10, "SENTRI_EVENTS_MAX_URL_BYTES", "Longest path and query of a request.", least=1024, most=1 << 20
+    )
+    max_header_bytes: int = _setting(
+        16 << 10, "SENTRI_EVENTS_MAX_HEADER_BYTES", "Largest headers of a request.", least=1024, most=1 << 20
+    )
+    request_timeout: float = _setting(
+        15.0,
+        "SENTRI_EVENTS_REQUEST_TIMEOUT",
+        "Seconds that a request's headers, its body, and the pause before the next one may take.",
+        least=0.1,
+        most=3600,
+    )
+    max_requests_per_second: int = _setting(
+        1000,
+        "SENTRI_EVENTS_MAX_REQUESTS_PER_SECOND",
+        "Requests that write, of one caller, or of one address where nobody is asked.",
+        least=1,
+        most=1_000_000,
+    )
+    max_streams: int = _setting(
+        50_000, "SENTRI_EVENTS_MAX_STREAMS", "Streams that one process holds open.", least=1, most=10_000_000
+    )
+    max_streams_per_run: int = _setting(
+        10_000, "SENTRI_EVENTS_MAX_STREAMS_PER_RUN", "Of these, of one run.", least=1, most=10_000_000
+    )
+    max_streams_per_caller: int = _setting(
+        1000, "SENTRI_EVENTS_MAX_STREAMS_PER_CALLER", "Of these, of one caller.", least=1, most=10_000_000
+    )
+    max_streams_per_address: int = _setting(
+        1000,
+        "SENTRI_EVENTS_MAX_STREAMS_PER_ADDRESS",
+        "Of these, of one address (IPv6: a /64) other than this machine's.",
+        least=1,
+        most=10_000_000,
+    )
+    stream_lifetime: float = _setting(
+        14_400.0,
+        "SENTRI_EVENTS_STREAM_LIFETIME",
+        "Seconds after which a stream ends, or up to a quarter earlier; who watches comes back and misses nothing.",
+        least=1,
+    )
+    trusted_proxies: str = _setting(
+        "",
+        "SENTRI_EVENTS_TRUSTED_PROXIES",
+        "Addresses or networks of proxies, by comma, whose X-Forwarded-For is believed.",
+    )
     volatile_types: str = _setting(
         "frame,snapshot", "SENTRI_EVENTS_VOLATILE_TYPES", "Event types that are carried but never stored, by comma."
     )
@@ -117,6 +168,10 @@ class Settings:
                 )
         if any(len(secret.encode()) < LEAST_SECRET for secret in self.jwt_secrets):
             raise SettingsError(f"{_label('jwt_secret')} must have at least {LEAST_SECRET} bytes, each of several.")
+        try:
+            self.proxies  # noqa: B018
+        except ValueError as error:
+            raise SettingsError(f"{_label('trusted_proxies')} takes addresses and networks: {error}.") from None
         for name in self.volatile:
             if not EVENT_TYPE.fullmatch(name) or name in ALWAYS_DURABLE:
                 raise SettingsError(f"{_label('volatile_types')} cannot hold {name!r}.")
@@ -130,6 +185,11 @@ class Settings:
     def origins(self) -> frozenset[str]:
         """The origins of other pages that may ask."""
         return frozenset(origin.strip() for origin in self.cors_origin.split(",") if origin.strip())
+
+    @property
+    def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """The networks of the proxies that are trusted."""
+        return tuple(map(ipaddress.ip_network, filter(None, map(str.strip, self.trusted_proxies.split(",")))))
 
     @property
     def jwt_secrets(self) -> tuple[str, ...]:

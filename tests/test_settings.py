@@ -23,6 +23,7 @@ OTHER = {
     "database": "sqlite:////srv/e.db",
     "volatile_types": "frame",
     "log_level": "WARN",
+    "trusted_proxies": "10.0.0.0/8",
 }
 
 DATABASE = "--database (DATABASE_URL)"
