@@ -25,5 +25,14 @@ class MemoryBackend:
     async def unsubscribe(self, run: str) -> None:
         """Nothing to stop."""
 
+    def ring(self, workspace: str) -> None:
+        """The only process knows."""
+
+    async def listen(self, workspace: str) -> None:
+        """Nobody else will ring."""
+
+    def ignore(self, workspace: str) -> None:
+        """Nothing to stop."""
+
     async def close(self) -> None:
         """Nothing to let go of."""

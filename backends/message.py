@@ -16,6 +16,7 @@ SIGNED = 200
 LARGE = 64 << 10  # a stored event with more bytes than that is only announced
 HINT = "_hint"
 CHANNEL = b"sentri:run:"
+WORKSPACE_CHANNEL = b"sentri:workspace:"
 EPOCH = re.compile(r"[a-z0-9]{6,16}")
 # The events of a batch share their time, and turning it to text and back costs more than all the rest.
 _iso = lru_cache(1024)(iso)
@@ -30,9 +31,22 @@ class Hint(NamedTuple):
     seq: int
 
 
+class Bell(NamedTuple):
+    """Something has changed in that workspace. It waits and is sent as what is volatile: the next one says as much."""
+
+    workspace: str
+    seq: int = 0
+    json: bytes = b""
+
+
 def channel_of(run: str) -> bytes:
     """Where everything about the run is said; the original's name for it."""
     return CHANNEL + run.encode()
+
+
+def address(letter: Event | Hint | Bell) -> bytes:
+    """The channel that it is for."""
+    return WORKSPACE_CHANNEL + letter.workspace.encode() if isinstance(letter, Bell) else channel_of(letter.run)
 
 
 def signature(origin: str) -> bytes:
@@ -40,8 +54,10 @@ def signature(origin: str) -> bytes:
     return b'"_origin":"%b"' % origin.encode()
 
 
-def to_message(letter: Event | Hint, origin: str) -> bytes:
+def to_message(letter: Event | Hint | Bell, origin: str) -> bytes:
     """What goes over the wire. A stored event that is too large goes as a hint, a volatile one always whole."""
+    if isinstance(letter, Bell):
+        return b'{"type":"_hint",%b}' % signature(origin)
     place = b'"_epoch":"%b","_seq":%d' % (letter.epoch.encode(), letter.seq)
     if isinstance(letter, Hint) or (letter.seq and len(letter.json) > LARGE):
         return b'{"type":"_hint",%b,%b}' % (signature(origin), place)

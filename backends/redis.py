@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from sentri_events.backend import Receiver
-from sentri_events.backends.message import SIGNED, Hint, channel_of, from_message, signature
+from sentri_events.backends.message import SIGNED, Bell, Hint, address, channel_of, from_message, signature
 from sentri_events.backends.redis_line import Line
 from sentri_events.backends.redis_servers import connect_to_primary
 from sentri_events.backends.redis_url import Address
@@ -35,7 +35,7 @@ class RedisBackend:
         self._address = address
         self._probe = probe
         self._signature = signature(self.origin)
-        self._runs: dict[bytes, str] = {}
+        self._topics: dict[bytes, str | Bell] = {}  # what each channel is about: a run, or a workspace
         self._lines: dict[Line, asyncio.Task[None]] = {}
         self._line: Line | None = None
 
@@ -58,7 +58,7 @@ class RedisBackend:
     def publish(self, event: Event) -> None:
         """Puts the event into the outbox of the server that carries the run."""
         self.counts["published"] += 1
-        line = self._line_of(event.run)
+        line = self._line_of(channel_of(event.run))
         if line is None:
             self.counts["dropped"] += 1
         else:
@@ -66,17 +66,37 @@ class RedisBackend:
 
     async def subscribe(self, run: str) -> None:
         """Waits for Redis to confirm it, but no longer than `redis_line.CONFIRM`."""
-        channel = channel_of(run)
-        self._runs[channel] = run
-        line = self._line_of(run)
-        if line is not None:
-            await line.subscribe(channel)
+        await self._subscribe(channel_of(run), run)
 
     async def unsubscribe(self, run: str) -> None:
         """Does not wait for Redis."""
-        channel = channel_of(run)
-        self._runs.pop(channel, None)
-        line = self._line_of(run)
+        self._unsubscribe(channel_of(run))
+
+    def ring(self, workspace: str) -> None:
+        """Puts a bell into the outbox of the server that carries the workspace's channel."""
+        bell = Bell(workspace)
+        line = self._line_of(address(bell))
+        if line is not None:
+            line.outbox.put(bell)
+
+    async def listen(self, workspace: str) -> None:
+        """Waits as `subscribe` does."""
+        bell = Bell(workspace)
+        await self._subscribe(address(bell), bell)
+
+    def ignore(self, workspace: str) -> None:
+        """Does not wait for Redis."""
+        self._unsubscribe(address(Bell(workspace)))
+
+    async def _subscribe(self, channel: bytes, topic: str | Bell) -> None:
+        self._topics[channel] = topic
+        line = self._line_of(channel)
+        if line is not None:
+            await line.subscribe(channel)
+
+    def _unsubscribe(self, channel: bytes) -> None:
+        self._topics.pop(channel, None)
+        line = self._line_of(channel)
         if line is not None:
             line.unsubscribe(channel)
 
@@ -84,16 +104,19 @@ class RedisBackend:
 
     def wanted(self, line: Line) -> Iterable[bytes]:
         """The channels of that line."""
-        return self._runs
+        return self._topics
 
     def listens(self, channel: bytes) -> bool:
         """Whether it is one of them."""
-        return channel in self._runs
+        return channel in self._topics
 
     def heard(self, channel: bytes, message: bytes) -> None:
         """A message of another instance, or an echo of one's own."""
-        run = self._runs.get(channel)
+        run = self._topics.get(channel)
         if run is None or self._signature in message[-SIGNED:]:
+            return
+        if isinstance(run, Bell):
+            self._receiver.rang(run.workspace)
             return
         self.counts["received"] += 1
         try:
@@ -114,7 +137,7 @@ class RedisBackend:
     def interrupted(self) -> None:
         """A line comes back by itself."""
 
-    def _line_of(self, run: str) -> Line | None:
+    def _line_of(self, channel: bytes) -> Line | None:
         return self._line
 
     def _add(self, line: Line) -> Line:

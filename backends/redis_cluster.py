@@ -56,14 +56,14 @@ class RedisClusterBackend(RedisBackend):
 
     def wanted(self, line: Line) -> Iterable[bytes]:
         """The channels of that line."""
-        return [channel for channel in self._runs if self._line_of_slot[key_slot(channel)] is line]
+        return [channel for channel in self._topics if self._line_of_slot[key_slot(channel)] is line]
 
     def interrupted(self) -> None:
         """Another server may have taken over."""
         self._doubtful.set()
 
-    def _line_of(self, run: str) -> Line | None:
-        return self._line_of_slot[key_slot(channel_of(run))]
+    def _line_of(self, channel: bytes) -> Line | None:
+        return self._line_of_slot[key_slot(channel)]
 
     async def _explore(self) -> None:
         while True:
@@ -104,6 +104,6 @@ class RedisClusterBackend(RedisBackend):
             self._line_of_slot[first : last + 1] = [lines[node]] * (last - first + 1)
         await self._remove(former)
         for hint in [hint for line in former for hint in line.outbox.owed.values()]:
-            heir = self._line_of(hint.run)
+            heir = self._line_of(channel_of(hint.run))
             if heir is not None:
                 heir.outbox.lose([hint])

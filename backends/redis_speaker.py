@@ -8,13 +8,13 @@ from collections.abc import Callable
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from sentri_events.backends.message import Hint, channel_of, to_message
+from sentri_events.backends.message import Bell, Hint, address, to_message
 from sentri_events.backends.outbox import Outbox
 from sentri_events.backends.redis_servers import ask, check_role, command, send
 from sentri_events.event import Event
 
 PICTURE = 8 << 10
-Letter = Event | Hint
+Letter = Event | Hint | Bell
 
 
 class Speaker:
@@ -52,7 +52,7 @@ class Speaker:
                         await check_role(connection)
                         await ask(connection, *self._probe)
                     batch = await self._worth_sending(connection, batch)
-                    messages = [(channel_of(letter.run), to_message(letter, self._origin)) for letter in batch]
+                    messages = [(address(letter), to_message(letter, self._origin)) for letter in batch]
                     text = b"".join([command(self._publish, channel, message) for channel, message in messages])
                     await send(connection, text)
                     while answered < len(batch):
@@ -64,7 +64,7 @@ class Speaker:
             self._outbox.idle.set()
 
     async def _worth_sending(self, connection: AbstractConnection, batch: list[Letter]) -> list[Letter]:
-        pictures = {channel_of(letter.run) for letter in batch if _is_picture(letter)}
+        pictures = {address(letter) for letter in batch if _is_picture(letter)}
         if not pictures:
             return batch
         try:
@@ -73,7 +73,7 @@ class Speaker:
             return batch
         numbers = dict(zip(answer[::2], answer[1::2], strict=True))
         unheard = {channel for channel in pictures if numbers[channel] <= self._listens(channel)}
-        return [letter for letter in batch if not (_is_picture(letter) and channel_of(letter.run) in unheard)]
+        return [letter for letter in batch if not (_is_picture(letter) and address(letter) in unheard)]
 
 
 def _is_picture(letter: Letter) -> bool:

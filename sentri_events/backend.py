@@ -22,6 +22,9 @@ class Receiver(Protocol):
     def hint(self, run: str, epoch: str, seq: int) -> None:
         """An event of that number is stored, and does not come by itself: too large, or lost on its way."""
 
+    def rang(self, workspace: str) -> None:
+        """Something has changed in that workspace, and the store says what. It may come for nothing, or not at all."""
+
     def missed(self) -> None:
         """Anything may have passed by, of any run: look at the store."""
 
@@ -56,6 +59,15 @@ class Backend(Protocol):
 
     async def unsubscribe(self, run: str) -> None:
         """Events of the run need not come any more."""
+
+    def ring(self, workspace: str) -> None:
+        """Tell the others that something has changed in that workspace. Returns at once and never raises."""
+
+    async def listen(self, workspace: str) -> None:
+        """From now on what others `ring` for that workspace comes. The caller listens once until it ignores it."""
+
+    def ignore(self, workspace: str) -> None:
+        """It need not come any more."""
 
     async def close(self) -> None:
         """Let go of the transport; nothing is delivered afterwards."""

@@ -74,7 +74,8 @@ class Hub:
         self.limits = Limits(settings)
         self._rules = Rules(settings.volatile, settings.max_event_bytes)
         self._channels: dict[str, Channel] = {}
-        self._lists = Lists(store, self.left)
+        self._lists = Lists(store, backend, self.left)
+        self._rung: set[str] = set()
         self._subscribed: set[str] = set()
         self._gates: dict[str, asyncio.Lock] = {}
         self._comparing: dict[str, asyncio.Task[Head | None]] = {}
@@ -89,7 +90,7 @@ class Hub:
     async def start(self) -> None:
         """Open the store and the backend and begin to beat."""
         self.store.committed = self._committed
-        self.store.touched = self._lists.ring
+        self.store.touched = self._touched
         self.store.doubted = self.missed
         await self.store.open()
         await self.backend.start(self)
@@ -245,6 +246,14 @@ class Hub:
                 channel.deliver(own, since)
         for event in events:
             self.backend.publish(event)
+
+    def _touched(self, workspaces: set[str]) -> None:
+        """Runs of theirs were made or changed. The others are told once a second: more often they would not look."""
+        self._lists.ring(workspaces)
+        if self.backend.shared:
+            for workspace in workspaces - self._rung:
+                self.backend.ring(workspace)
+            self._rung |= workspaces
 
     # Follow
 
@@ -449,6 +458,10 @@ class Hub:
         if channel is not None:
             channel.hint(epoch, seq)
 
+    def rang(self, workspace: str) -> None:
+        """Another process has made or changed runs of that workspace."""
+        self._lists.ring([workspace])
+
     def missed(self) -> None:
         """Anything may have passed by: every channel and every list looks at the store."""
         for channel in self._channels.values():
@@ -468,6 +481,7 @@ class Hub:
     async def _watch(self) -> None:
         """Compare every followed run with the store, in one query, and every list in another: a bell may fall silent on
         healthy links."""
+        self._rung.clear()
         self._lists.ring_all()
         channels = dict(self._channels)
         if not channels:

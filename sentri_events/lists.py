@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from sentri_events.backend import Backend
 from sentri_events.errors import Unavailable
 from sentri_events.event import Event, encode
 from sentri_events.listing import PAGES, Listing, Page
@@ -25,6 +26,7 @@ class Watched:
     """A workspace that is watched: what was seen of it, and its lists, by project; None is the whole workspace's."""
 
     def __init__(self) -> None:
+        self.listening = False
         self.seen: Seen | None = None
         self.listings: dict[str | None, Listing] = {}
 
@@ -32,8 +34,9 @@ class Watched:
 class Lists:
     """Made by the hub. `left` is told of each viewer that leaves."""
 
-    def __init__(self, store: Store, left: Callable[[Viewer], None]) -> None:
+    def __init__(self, store: Store, backend: Backend, left: Callable[[Viewer], None]) -> None:
         self._store = store
+        self._backend = backend
         self._left = left
         self._watched: dict[str, Watched] = {}
         self._due: set[str] = set()
@@ -59,9 +62,11 @@ class Lists:
 
     def tidy(self) -> None:
         """Let go of the lists that nobody follows."""
-        for watched in self._watched.values():
+        for workspace, watched in list(self._watched.items()):
             watched.listings = {key: one for key, one in watched.listings.items() if not one.unused}
-        self._watched = {workspace: watched for workspace, watched in self._watched.items() if watched.listings}
+            if not watched.listings:
+                del self._watched[workspace]
+                self._backend.ignore(workspace)
 
     @asynccontextmanager
     async def joined(self, workspace: str, project: str | None) -> AsyncIterator[Listing]:
@@ -72,6 +77,9 @@ class Lists:
             listing = watched.listings[project] = Listing(workspace, project, self._left)
         listing.joining += 1
         try:
+            if not watched.listening:
+                watched.listening = True
+                await self._backend.listen(workspace)
             if watched.seen is None:
                 async with self._reading:
                     if watched.seen is None:

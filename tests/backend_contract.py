@@ -37,6 +37,7 @@ class Ear:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.hints: list[tuple[str, str, int]] = []
+        self.rings: list[str] = []
         self.missed_times = 0
 
     def deliver(self, event: Event) -> None:
@@ -44,6 +45,9 @@ class Ear:
 
     def hint(self, run: str, epoch: str, seq: int) -> None:
         self.hints.append((run, epoch, seq))
+
+    def rang(self, workspace: str) -> None:
+        self.rings.append(workspace)
 
     def missed(self) -> None:
         self.missed_times += 1
@@ -89,8 +93,12 @@ class BackendContract:
             for seq in range(3):
                 backend.publish(event(run, seq))
             await backend.unsubscribe(run)
+            await backend.listen(run)
+            backend.ring(run)
+            backend.ignore(run)
         backend.publish(event(run, 3))
-        assert (ear.events, ear.hints) == ([], [])
+        backend.ring(run)
+        assert (ear.events, ear.hints, ear.rings) == ([], [], [])
 
 
 class SharedBackendContract(BackendContract):
@@ -108,6 +116,28 @@ class SharedBackendContract(BackendContract):
             await until(lambda: len(ear.events) == len(runs), "all arrive")
             assert {event.run for event in ear.events} == set(runs)
             assert ear.missed_times == told
+
+    async def test_a_bell_rings_for_who_listens(self, make: Make) -> None:
+        """At others, and for that workspace alone. Caught: one's own that comes back; a workspace and a run of the same
+        name that share a channel."""
+        wanted, left, near, far = new_run(), new_run(), make(), make()
+        async with started(near, far) as (near_ear, ear):
+            await near.listen(wanted)
+            await far.listen(left)
+            await far.listen(wanted)
+            await far.subscribe(wanted)
+            far.ignore(left)
+            await far.subscribe(new_run())  # so that the end of the other is past
+            for workspace in (left, new_run(), wanted):
+                near.ring(workspace)
+            near.publish(event(wanted, 1))
+            await until(lambda: ear.rings and ear.events, "both are heard")
+            assert (ear.rings, ear.seqs) == ([wanted], [1])
+            await near.subscribe(wanted)
+            far.ring(wanted)
+            far.publish(event(wanted, 0))
+            await until(lambda: near_ear.rings and near_ear.events, "what comes after its own is heard")
+            assert near_ear.rings == [wanted]
 
     async def test_an_event_does_not_come_back(self, make: Make) -> None:
         """Caught: a backend that does not look whose message it is."""

@@ -37,6 +37,7 @@ class BellBackend:
 
     def __init__(self, bell: Bell) -> None:
         self.subscribed: set[str] = set()
+        self.listening: set[str] = set()
         self.subscriptions: list[tuple[str, str]] = []
         self.before: Callable[[], Awaitable[None]] = _nothing
         self.after: Callable[[], Awaitable[None]] = _nothing
@@ -68,6 +69,20 @@ class BellBackend:
     async def unsubscribe(self, run: str) -> None:
         self.subscribed.discard(run)
         self.subscriptions.append(("unsubscribe", run))
+
+    def ring(self, workspace: str) -> None:
+        bell = Event(workspace, "", 0, 0, "", b"")
+        for other in self._bell.backends:
+            if other is not self and workspace in other.listening:
+                for delay in self._bell.spoil(bell):
+                    asyncio.get_running_loop().call_later(delay / 1000, other._receiver.rang, workspace)
+
+    async def listen(self, workspace: str) -> None:
+        assert workspace not in self.listening, "listened to twice"
+        self.listening.add(workspace)
+
+    def ignore(self, workspace: str) -> None:
+        self.listening.discard(workspace)
 
     async def close(self) -> None:
         self.subscribed.clear()

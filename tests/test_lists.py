@@ -19,7 +19,7 @@ from sentri_events.hub import Hub
 from sentri_events.listing import Page
 from sentri_events.queue_sink import EventsDialect
 from sentri_events.viewer import Viewer
-from tests.bridge import WORKSPACE, draft, hubs, make_run, publish, until
+from tests.bridge import WORKSPACE, BellBackend, draft, hubs, make_run, publish, until
 from tests.raw import Connection, Head, Stream, ask, data, lines, request
 from tests.server_process import ServerProcess
 
@@ -255,6 +255,36 @@ async def test_another_instance_is_right_although_no_bell_rings(tmp_path: Path) 
         await end(near, "RUN-new")
         await until(watcher.shows(old, "completed", 1), "an end is shown")
         await until(watcher.shows("RUN-new", "completed"), "another end is shown")
+
+
+async def test_a_bell_makes_another_instance_look_at_once(tmp_path: Path) -> None:
+    """And rings once a second at most. Caught: a commit that rings nowhere else; a ring for each; a workspace whose
+    bells are heard for ever."""
+    async with hubs(tmp_path, 2, heartbeat=0.2) as (near, far):
+        near._lookout.stop()
+        far._lookout.stop()
+        rings, ring = [], near.backend.ring
+
+        def count(workspace: str) -> None:
+            rings.append(workspace)
+            ring(workspace)
+
+        near.backend.ring = count  # type: ignore[method-assign]
+        watcher = await Watcher().follow(far)
+        run = await make_run(near)
+        await until(watcher.shows(run), "a new run is shown")
+        for number in range(20):
+            await near.publish(WORKSPACE, run, result(number))
+        assert rings == [WORKSPACE]
+        await near._watch()
+        await near.publish(WORKSPACE, run, result(20))
+        assert rings == [WORKSPACE] * 2
+        await until(watcher.shows(run, count=21), "progress is shown")
+        assert isinstance(far.backend, BellBackend)
+        assert far.backend.listening == {WORKSPACE}
+        assert watcher.viewer is not None
+        watcher.viewer.leave()
+        await until(lambda: far.backend.listening == set(), "nobody listens any more")  # type: ignore[attr-defined]
 
 
 async def test_a_single_instance_looks_when_something_was_committed(

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sentri_events.backends.message import LARGE, SIGNED, Hint, from_message, signature, to_message
+from sentri_events.backends.message import LARGE, SIGNED, Bell, Hint, address, from_message, signature, to_message
 from sentri_events.errors import SentriEventsError
 from sentri_events.event import Event, Rules, draft
 
@@ -40,6 +40,14 @@ def test_there_and_back(payload: dict[str, Any], seq: int, at: int, epoch: str) 
         assert letter == (event.run, epoch, seq)
     else:
         assert letter == event._replace(at=at if seq else letter.at)
+
+
+def test_a_bell_to_the_byte() -> None:
+    """It says that there is something, not what: the store says that."""
+    bell = Bell("WS-1")
+    assert address(bell) == b"sentri:workspace:WS-1"
+    assert to_message(bell, ORIGIN) == b'{"type":"_hint","_origin":"%b"}' % ORIGIN.encode()
+    assert signature(ORIGIN) in to_message(bell, ORIGIN)[-SIGNED:]
 
 
 @given(st.text("abcdefghij0123456789", min_size=6, max_size=16), st.integers(1, 2**62))

@@ -1,6 +1,6 @@
 """What waits for Redis is bounded in number and bytes, words go before pictures, and no word is quite lost."""
 
-from sentri_events.backends.message import Hint
+from sentri_events.backends.message import Bell, Hint
 from sentri_events.backends.outbox import BATCH_BYTES, BATCH_EVENTS, MAX_BYTES, MAX_EVENTS, MAX_OWED, Outbox
 from sentri_events.event import Event
 from tests.backend_contract import EPOCH, event
@@ -13,8 +13,8 @@ def opened() -> tuple[Outbox, dict[str, int]]:
     return outbox, counts
 
 
-def drained(outbox: Outbox) -> list[Event | Hint]:
-    letters: list[Event | Hint] = []
+def drained(outbox: Outbox) -> list[Event | Hint | Bell]:
+    letters: list[Event | Hint | Bell] = []
     while batch := outbox.take():
         letters += batch
     return letters
