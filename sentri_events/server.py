@@ -81,9 +81,9 @@ def _make_hub(settings: Settings) -> tuple[Hub, Callable[[], None]]:
         except ImportError:
             log.warning("There are no traces: they take an extra, pip install 'sentri-events[otel]'.")
         else:
-            provider = open_provider()
+            provider, close = open_provider()
             store = TracedStore(settings.database, provider.get_tracer(__name__))
-            return TracedHub(store, backend, settings), provider.shutdown
+            return TracedHub(store, backend, settings), close
     return Hub(Store(settings.database), backend, settings), lambda: None
 
 

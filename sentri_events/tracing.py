@@ -5,7 +5,8 @@ ones are made and nothing is paid. A fan-out that several publishes share belong
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from opentelemetry import trace
@@ -25,16 +26,25 @@ from sentri_events.store_write import Answer, Once
 
 RUN, EVENTS, VIEWERS = "sentri_events.run", "sentri_events.events", "sentri_events.viewers"
 MOST_LINKS = 100
+FLUSH = 2.0  # seconds
 
 
-def open_provider() -> TracerProvider:
-    """Sends spans where OTEL_EXPORTER_OTLP_ENDPOINT says, as OpenTelemetry's own variables want it. Shut it down."""
+def open_provider() -> tuple[TracerProvider, Callable[[], None]]:
+    """Sends spans where OTEL_EXPORTER_OTLP_ENDPOINT says, as OpenTelemetry's own variables want it;
+    and what ends it, with `FLUSH` seconds at most for those that wait to be sent."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     name = os.environ.get("OTEL_SERVICE_NAME") or "sentri-events"
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name, SERVICE_VERSION: __version__}))
+    resource = Resource.create({SERVICE_NAME: name, SERVICE_VERSION: __version__})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return provider
+
+    def close() -> None:
+        ending = threading.Thread(target=provider.shutdown, daemon=True)  # it would wait longer for who does not answer
+        ending.start()
+        ending.join(FLUSH)
+
+    return provider, close
 
 
 class TracedStore(Store):

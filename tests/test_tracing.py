@@ -1,6 +1,7 @@
 """Traces: a publish, the store within it, and the fan-out that it caused; nothing of it where nobody asks."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -155,17 +156,20 @@ def test_a_server_sends_them_where_the_environment_says(tmp_path: Path) -> None:
     assert b'"x"' not in sent
 
 
-def test_a_collector_that_is_away_changes_nothing(tmp_path: Path) -> None:
-    """Publishing goes on, and the server ends in time."""
-    server = ServerProcess(tmp_path, env={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
-    try:
-        server.start()
-        run = server.make_run()
-        for _ in range(50):
-            assert ask(server.port, "POST", f"/api/v1/runs/{run}/events", {"type": "log"}).status == 201
-        assert server.stop() == 0
-    finally:
-        server.close()
+def test_a_collector_that_does_not_answer_changes_nothing(tmp_path: Path) -> None:
+    """Publishing goes on, and the server ends: what is not sent is given up. Caught: the answer is waited for."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_TIMEOUT": "600"}
+        server = ServerProcess(tmp_path, env=env)
+        try:
+            server.start()
+            run = server.make_run()
+            for _ in range(50):
+                assert ask(server.port, "POST", f"/api/v1/runs/{run}/events", {"type": "log"}).status == 201
+            assert server.stop() == 0
+        finally:
+            server.close()
 
 
 def test_where_nobody_asks_nothing_is_paid(tmp_path: Path) -> None:
