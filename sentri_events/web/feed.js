@@ -99,10 +99,12 @@ export class Feed {
     const [path, parameters] = this.address();
     let ticket = null;
     if (this.#board.token) {
+      const { pathname, search } = new URL(url(path, parameters));
       try {
-        ticket = (await this.ask("tickets", { body: { path: new URL(url(path)).pathname } })).ticket;
+        ticket = (await this.ask("tickets", { body: { path: pathname + search } })).ticket;
       } catch (error) {
-        this.#refused(error);
+        if (error.status === 409) this.#usePolling(); // a server that makes no tickets
+        else this.#refused(error);
         return;
       }
     }

@@ -25,7 +25,7 @@ export class ListFollower {
   constructor({ project = "", status = "" }, onChange) {
     this.#filter = { project, status };
     this.#onChange = onChange;
-    this.#endTokens = onToken(() => this.more());
+    this.#endTokens = onToken(() => this.loaded || this.more());
     this.#leave = listen(
       { key: "list", kind: "list", path: "workspace/events" },
       (entries) => {

@@ -95,6 +95,7 @@ export class RunFollower {
   /** The run was made anew, or its oldest events were pruned: all that was shown is of another time. */
   #restart() {
     this.run = null;
+    this.trimmed = false;
     this.#epoch = "";
     this.#waiting = [];
     this.#leave?.();

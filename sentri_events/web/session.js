@@ -12,15 +12,16 @@ export function token() {
 export function signIn(value) {
   if (value) localStorage.setItem(KEY, value);
   else localStorage.removeItem(KEY);
-  for (const listener of listeners) listener();
+  tellAll();
 }
 
-/** Call `listener` when the token changes, here or in another tab. Returns what ends that. */
+/** Call `listener` when it is worth another try: there is another token, or perhaps a cookie. Returns what ends that. */
 export function onToken(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
-addEventListener("storage", (event) => {
-  if (event.key === KEY) for (const listener of listeners) listener();
-});
+const tellAll = () => listeners.forEach((listener) => listener());
+
+addEventListener("storage", (event) => event.key === KEY && tellAll());
+addEventListener("focus", tellAll); // somebody comes back, maybe from where cookies are set

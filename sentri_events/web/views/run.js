@@ -42,6 +42,7 @@ export function Run({ id }) {
       ${shown &&
       html`
         <${RunHead} run=${shown} live=${!replayed} lost=${replayed ? 0 : follower.lost} />
+        ${follower.trimmed && html`<p class="dim">The oldest events of this run were pruned: its log and its events begin later than it did.</p>`}
         <${Live} run=${shown} />
         <${Tabs} tab=${tab} run=${shown} onTab=${(name) => setQuery({ tab: name === "results" ? "" : name })} />
         <section class="tab-panel" role="tabpanel" id="panel" aria-labelledby="tab-${tab}">

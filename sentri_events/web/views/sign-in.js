@@ -8,10 +8,11 @@ export function SignIn({ sentence }) {
   const submit = (event) => {
     event.preventDefault();
     if (value.trim()) signIn(value.trim());
+    setValue("");
   };
   return html`<form class="card sign-in" onSubmit=${submit}>
     <h2>Sign in</h2>
-    <p role="alert">${token() ? "The server does not take this token (any more)." : sentence}</p>
+    <p role="alert">${token() ? "The server does not take this token, or no longer." : sentence}</p>
     <label for="token">Token</label>
     <input
       id="token"
@@ -22,7 +23,10 @@ export function SignIn({ sentence }) {
       onInput=${(event) => setValue(event.target.value)}
     />
     <button type="submit" class="main">Sign in</button>
-    <p class="dim">It stays in this browser until you sign out. If your platform has set a cookie, load the page again.</p>
+    <p class="dim">
+      It stays in this browser until you sign out, and is in no URL. Where your platform signs you in by a cookie, do that
+      there and come back.
+    </p>
   </form>`;
 }
 
