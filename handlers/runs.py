@@ -11,6 +11,7 @@ from sentri_events.lists import page_document
 
 PAGE = 50
 LONGEST_PAGE = 500
+LONGEST_TEXT = 128
 
 
 class RunsHandler(BaseHandler):
@@ -29,7 +30,10 @@ class RunsHandler(BaseHandler):
             raise BadRequest(f"status must be one of running, {', '.join(FINAL_STATUSES)}.")
         limit = max(1, self.number("limit", PAGE, LONGEST_PAGE))
         before = self.number("cursor", 0, 1 << 62) or None
-        data, following = await self.hub.store.runs(self.workspace, project, status, limit, before)
+        text = self.get_query_argument("text", "")
+        if len(text) > LONGEST_TEXT:
+            raise BadRequest(f"text may have {LONGEST_TEXT} characters.")
+        data, following = await self.hub.store.runs(self.workspace, project, status, limit, before, text)
         self.answer(page_document(data, following))
 
     async def post(self) -> None:

@@ -168,10 +168,11 @@ class Store:
         return await self._read(store_read.snapshot, run, logs, with_meta)
 
     async def runs(
-        self, workspace: str, project: str | None, status: str | None, limit: int, before: int | None
+        self, workspace: str, project: str | None, status: str | None, limit: int, before: int | None, text: str = ""
     ) -> tuple[list[dict[str, Any]], int | None]:
-        """Summaries of runs, newest first, and where the next page begins."""
-        return await self._read(store_read.runs, workspace, project, status, limit, before)
+        """Summaries of runs, newest first, and where the next page begins. A `text` is to be found in their id, name
+        or project, in capitals or not."""
+        return await self._read(store_read.runs, workspace, project, status, limit, before, text)
 
     async def changes(self, seen: Mapping[str, Seen]) -> dict[str, tuple[Seen, list[Change]]]:
         """Of each workspace: what to ask with the next time, and the runs that changed since `seen`; in one read."""

@@ -158,9 +158,10 @@ def _logs(tables: Tables, run: str, limit: int, with_meta: bool) -> tuple[list[A
 
 
 def runs(
-    tables: Tables, workspace: str, project: str | None, status: str | None, limit: int, before: int | None
+    tables: Tables, workspace: str, project: str | None, status: str | None, limit: int, before: int | None, text: str
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Summaries of runs, newest first, and the number to go on `before` (None at the end)."""
+    """Summaries of runs, newest first, and the number to go on `before` (None at the end). A `text` is to be found in
+    their id, name or project."""
     table = tables.run
     query = table.select().where(table.workspace == workspace).order_by(table.number.desc()).limit(limit + 1)
     if project is not None:
@@ -169,6 +170,8 @@ def runs(
         query = query.where(table.status == status)
     if before is not None:
         query = query.where(table.number < before)
+    if text:
+        query = query.where(table.id.contains(text) | table.name.contains(text) | table.project.contains(text))
     rows = list(query.dicts())
     return [summary(row) for row in rows[:limit]], rows[limit - 1]["number"] if len(rows) > limit else None
 

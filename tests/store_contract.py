@@ -509,6 +509,13 @@ class StoreContract:
             assert await pages("even", "running", 9) == [["r6", "r4", "r0"]]
             assert await pages(None, "failed", 1) == [["r2"]]
             assert await pages("nothing", None, 1) == [[]]
+            for n, text in enumerate(("R1", "odd", "%", "_", "\\", "\0")):
+                await make_run(store, name=f"has {text} n{n}")
+                found, _ = await store.runs(WORKSPACE, None, None, 9, None, text)
+                expected = {"R1": ["r1"], "odd": ["r5", "r3", "r1"]}.get(text, [])
+                if text != "\0":  # no name in a database may have it
+                    assert [run["id"] for run in found[1:]] == expected, text
+                    assert found[0]["name"] == f"has {text} n{n}"
             (listed,), _ = await store.runs(WORKSPACE, None, "failed", 1, None)
             whole = await document(store, "r2")
             assert listed == {key: whole[key] for key in whole if key not in ("tests", "testQueue", "results", "logs")}

@@ -267,7 +267,7 @@ def test_a_run_that_is_made_between_two_pages_moves_nothing(server: ServerProces
 @pytest.mark.parametrize(
     "query",
     ["limit=x", "limit=-1", "limit=", "cursor=x", "cursor=-1", "cursor=1.5", "status=done", "status=", "project=%ff",
-     "status=Running"],
+     "status=Running", f"text={'x' * 129}", "text=%ff"],
 )  # fmt: skip
 def test_a_list_that_cannot_be_is_refused(server: ServerProcess, query: str) -> None:
     make(server, {"projectId": "web"})
@@ -277,6 +277,19 @@ def test_a_list_that_cannot_be_is_refused(server: ServerProcess, query: str) -> 
         answer = ask(server.port, "GET", f"{API}/{path}?{query}")
         assert answer.status == 400
         assert query.partition("=")[0] in answer.error
+
+
+def test_a_list_is_searched_by_text(server: ServerProcess) -> None:
+    """Page by page, with the other filters. Caught: a text that is looked for in the page alone."""
+    runs = [make(server, {"projectId": "searched", "name": f"Nightly {n % 2}"}).json["id"] for n in range(6)]
+    found, query = [], "text=nightly%201&project=searched&limit=1"
+    page = ask(server.port, "GET", f"{API}/runs?{query}").json
+    while True:
+        found += [run["id"] for run in page["data"]]
+        if page["next"] is None:
+            break
+        page = ask(server.port, "GET", f"{API}/runs?{query}&cursor={page['next']}").json
+    assert found == runs[5::-2]
 
 
 def test_bounds_of_a_list_are_kept(server: ServerProcess) -> None:
