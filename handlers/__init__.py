@@ -7,6 +7,7 @@ from tornado.routing import URLSpec
 
 from sentri_events.access import Access
 from sentri_events.handlers.admin import AdminStreamHandler, AdminStreamsHandler
+from sentri_events.handlers.artifacts import ArtifactHandler
 from sentri_events.handlers.base import MissingHandler, MovedHandler
 from sentri_events.handlers.health import HealthHandler, ReadyHandler
 from sentri_events.handlers.lists import ProjectEventsHandler, WorkspaceEventsHandler
@@ -75,6 +76,7 @@ def routes(
         URLSpec(rf"{prefix}/runs/([^/]+)", PageHandler, page),
         URLSpec(rf"{prefix}/static/([0-9a-f]+)/([a-z0-9./-]+)", AssetHandler, page),
         URLSpec(rf"{prefix}/metrics", MetricsHandler, {**common, "metrics": metrics or Metrics(hub, streams)}),
+        URLSpec(rf"{prefix}/artifacts/(.*)", ArtifactHandler, common),
         URLSpec(rf"{prefix}/api/runs/.*", MovedHandler, common),
         URLSpec(rf"{prefix}/api/.*", MissingHandler, common),
     ]

@@ -260,6 +260,11 @@ class BaseHandler(RequestHandler):
             raise BadRequest(f"{name} must be true or false, not {str(text)[:64]!r}.")
         return default if text is None else text in ("1", "true")
 
+    def answer_document(self, document: bytes, status: int = 200) -> None:
+        """Finish with a run document; links in it are signed, if they are at all."""
+        links = self.access.links
+        self.answer(document if links is None else links.document(document), status)
+
     def answer(self, body: bytes | dict[str, Any] | list[Any], status: int = 200) -> None:
         """Finish with JSON."""
         self.set_status(status)

@@ -55,7 +55,7 @@ class RunsHandler(BaseHandler):
             answer = earlier
         if answer.replayed:
             self.set_header("Idempotency-Replayed", "true")
-        self.answer(answer.json, 201)
+        self.answer_document(answer.json, 201)
 
 
 class RunHandler(BaseHandler):
@@ -66,7 +66,7 @@ class RunHandler(BaseHandler):
         self.check_run(run)
         await self.hub.head(self.workspace, run)
         taken = await self.hub.store.snapshot(run, self.number("logs", LOGS, 1_000_000), self.flag("meta"))
-        self.answer(taken.document)
+        self.answer_document(taken.document)
 
 
 class AliveHandler(BaseHandler):

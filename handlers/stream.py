@@ -85,6 +85,9 @@ class StreamHandler(StreamingHandler):
             events = await self.hub.store.after(run, place.epoch, seq, limit, PAGE_BYTES)
         if events and events[0].seq > seq + 1:
             reset = "trimmed"
+        links = self.access.links
+        if links is not None:
+            events = [event._replace(json=links.event(event.type, event.json)) for event in events]
         lines = [b'{"seq":%d,"at":"%b","event":%b}' % (e.seq, iso(e.at).encode(), e.json) for e in events]
         body = b'{"epoch":"%b","events":[%b],"head":%d,"ended":%b' % (
             place.epoch.encode(),
@@ -134,6 +137,6 @@ def _beginning(opening: Opening, dialect: StreamDialect, bare: bool) -> bytes:
         blocks: list[tuple[str, bytes, str | None]] = []
         if opening.reset is not None:
             blocks.append(("reset", encode({"type": "reset", "reason": opening.reset}), None))
-        blocks.append(("snapshot", b'{"type":"snapshot","run":%b}' % opening.snapshot.document, id))
+        blocks.append(("snapshot", b'{"type":"snapshot","run":%b}' % dialect.document(opening.snapshot.document), id))
         made = opening.snapshot.begun[asked] = dialect.opening(RETRY, blocks)
     return made

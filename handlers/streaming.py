@@ -49,6 +49,7 @@ class StreamingHandler(BaseHandler):
             named=self.flag("named"),
             meta=self.flag("meta"),
             types=self._types(),
+            links=self.access.links,
         )
 
     def logs(self) -> int:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sentri_events.caller import DEV_WORKSPACE, DEVELOPER, SCRAPER, Caller
 from sentri_events.errors import SettingsError, Unauthorized
+from sentri_events.links import Links
 from sentri_events.revocation import Revocations
 from sentri_events.settings import LEAST_SECRET, Settings
 from sentri_events.store import Store
@@ -31,7 +32,7 @@ class Credential(NamedTuple):
 class Access:
     """Judges credentials by the settings. `open`: nobody is asked, everyone is the developer on this machine.
 
-    `terms` holds whoever was let in for a while.
+    `terms` holds whoever was let in for a while. `links` signs links to artifacts; None without a secret for that.
     """
 
     def __init__(self, settings: Settings, store: Store) -> None:
@@ -45,6 +46,8 @@ class Access:
         """Go by the secrets of `settings` from now on."""
         self._metrics_token = settings.metrics_token
         self._tokens = Tokens(settings)
+        secret = settings.artifact_secret
+        self.links = Links(secret, settings.artifact_token_ttl_ms) if secret else None
         # Where nobody is asked a ticket opens nothing that is not open; pages need not know.
         self.tickets = Tickets(settings.jwt_secrets or ([token_hex(LEAST_SECRET)] if self.open else []), self._store)
 

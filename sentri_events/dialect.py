@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sentri_events.event import Event, iso
+from sentri_events.links import Links
 from sentri_events.position import write_position
 from sentri_events.sse import HEARTBEAT, frame, retry
 
@@ -43,12 +44,14 @@ class Dialect(Protocol):
 
 
 class StreamDialect(NamedTuple):
-    """text/event-stream. `chunked` is the HTTP/1.1 framing around it; the others are the query's options."""
+    """text/event-stream. `chunked` is the HTTP/1.1 framing around it, `links` signs what needs it; the others are the
+    query's options."""
 
     chunked: bool = True
     named: bool = False
     meta: bool = False
     types: frozenset[str] | None = None
+    links: Links | None = None
 
     def shows(self, kind: str) -> bool:
         """By `?types=`; `snapshot`, `reset` and `done` always."""
@@ -61,11 +64,15 @@ class StreamDialect(NamedTuple):
     def block(self, event: Event) -> bytes:
         """One event as a block; a volatile one has no id."""
         id = write_position(event.epoch, event.seq) if event.seq else None
-        json = event.json
+        json = event.json if self.links is None else self.links.event(event.type, event.json)
         if self.meta:
             seq = b',"_seq":%d' % event.seq if event.seq else b""
             json = b'%b%b,"_at":"%b"}' % (json[:-1], seq, iso(event.at).encode())
         return frame(json, id, event.type if self.named else None)
+
+    def document(self, json: bytes) -> bytes:
+        """A run document as it is shown."""
+        return json if self.links is None else self.links.document(json)
 
     def opening(
         self, milliseconds: int, blocks: Sequence[tuple[str, bytes, str | None]], id: str | None = None

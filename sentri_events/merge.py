@@ -56,7 +56,7 @@ class MergedDialect(NamedTuple):
             blocks.append(Block(None, False, self._frame(run, "reset", json)))
         text = opening.snapshot.begun.get(self)
         if text is None:
-            json = b'{"type":"snapshot","run":%b}' % opening.snapshot.document
+            json = b'{"type":"snapshot","run":%b}' % self.stream.document(opening.snapshot.document)
             text = opening.snapshot.begun[self] = self._frame(run, "snapshot", json)
         return [*blocks, Block(write_position(opening.place.epoch, opening.cursor), False, text)]
 

@@ -46,6 +46,15 @@ class Settings:
     no_query_token: bool = _setting(
         False, "SENTRI_EVENTS_NO_QUERY_TOKEN", "Take no token from ?token=, where logs and histories may keep it."
     )
+    artifact_secret: str = _setting(
+        "", "ARTIFACT_SECRET", "Secret that signs links to artifacts, the same as the original's.", secret=True
+    )
+    artifact_token_ttl_ms: int = _setting(
+        3_600_000, "ARTIFACT_TOKEN_TTL_MS", "Milliseconds for which a link to an artifact is good.", least=1000
+    )
+    artifacts: str = _setting(
+        "", "SENTRI_EVENTS_ARTIFACTS", "Folder of the screenshots, videos and traces that /artifacts/ serves."
+    )
     cors_origin: str = _setting(
         "", "CORS_ORIGIN", "Other origins whose pages may ask with a user's cookie, by comma: https://app.example.org."
     )
@@ -166,6 +175,8 @@ class Settings:
                 raise SettingsError(
                     f"{_label('cors_origin')} takes origins such as https://app.example.org, not {origin!r}."
                 )
+        if self.artifacts and self.jwt_secrets and not self.artifact_secret:
+            raise SettingsError(f"{_label('artifacts')} needs {_label('artifact_secret')}: links are what opens them.")
         if any(len(secret.encode()) < LEAST_SECRET for secret in self.jwt_secrets):
             raise SettingsError(f"{_label('jwt_secret')} must have at least {LEAST_SECRET} bytes, each of several.")
         try:
