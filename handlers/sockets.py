@@ -97,7 +97,7 @@ class Socket:
         self._heartbeat = heartbeat
         self._viewer: Viewer | None = None
         self._unsent: memoryview | None = None
-        self._finishing = False
+        self._finishing = ""
         self._began = self._moved = self._loop.time()
         self._until = self._began + streams.lifetime * random.uniform(0.75, 1)
         self._sent = 0
@@ -172,7 +172,7 @@ class Socket:
         """A heartbeat where there is room; the end for who has taken nothing, or has been here, for too long."""
         now = self._loop.time()
         if now > self._until:
-            self._part(self._streams.farewell())
+            self._part(self._streams.farewell(), "away")
             return False
         if self._unsent is None:
             return self.write(self._heartbeat)
@@ -183,7 +183,7 @@ class Socket:
     def finish(self, last: bytes = b"") -> None:
         """The last chunk, then wait a little for the client to close, so that it can read all that was sent."""
         if not self._closed and not self._finishing:
-            self._finishing = True
+            self._finishing = "away" if last else "ended"
             if last:
                 self._last = chunk(last) + self._last if self._last else last
             self._moved = self._loop.time()
@@ -193,12 +193,14 @@ class Socket:
 
     def dismiss(self, why: str) -> None:
         """End it with a comment that says why; who comes back with other credentials goes on where this ends."""
-        self._part(comment(why))
+        self._part(comment(why), "dismissed")
 
-    def _part(self, last: bytes) -> None:
+    def _part(self, last: bytes, why: str) -> None:
         if self._viewer is not None:
             self._viewer.leave()
-        self.finish(last)
+        if not self._finishing:
+            self.finish(last)
+            self._finishing = why
 
     def close(self, why: str, error: OSError | None = None) -> None:
         """Let go of the socket at once. `why` is one of `ENDS`. Harmless if it is closed."""
@@ -269,7 +271,7 @@ class Socket:
         except OSError as error:
             self.close("left", error)
         else:
-            self._loop.call_later(LINGER, self.close, "ended")
+            self._loop.call_later(LINGER, lambda: self.close(self._finishing))
 
     def _listen(self) -> None:
         self._loop.add_reader(self._socket.fileno(), self._hear)
@@ -288,7 +290,7 @@ class Socket:
         except OSError as error:
             self.close("left", error)
             return
-        self.close("ended" if self._finishing else "left")
+        self.close(self._finishing or "left")
 
 
 class TlsSocket(Socket):
@@ -341,7 +343,7 @@ class TlsSocket(Socket):
         if future.exception() is None:
             self._listen()
         else:
-            self.close("ended" if self._finishing else "left")
+            self.close(self._finishing or "left")
 
     def _hush(self) -> None:
         self._stream.close()

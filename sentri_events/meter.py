@@ -36,7 +36,9 @@ LIMITS = (  # the bounds that a request can meet, as the settings name them, wit
     "connections",
 )
 ENDS = {
-    "ended": "ended in order",
+    "ended": "ended with what it followed",
+    "away": "sent away, to come back",
+    "dismissed": "token expired or revoked",
     "left": "client left",
     "stalled": "took nothing for too long",
     "cut": "cut at the end of the grace",

@@ -87,7 +87,7 @@ def test_a_stream_has_one_line_at_its_end(talkative: ServerProcess) -> None:
         viewer.rest()
     (line,) = of(talkative, "stream-1")
     assert (line["level"], line["stream"], line["who"]) == ("debug", f"/api/v1/runs/{run}/events", "bob@WS-1")
-    assert line["why"] == "ended in order"
+    assert line["why"] == "ended with what it followed"
     assert line["bytesOut"] > 300
     assert line["seconds"] < 20
 

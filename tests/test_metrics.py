@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sentri_events.meter import ENDS
 from sentri_events.metric_table import FAMILIES, PREFIX
 from tests.embedded import Embedded
 from tests.raw import Answer, Connection, Stream, ask
 from tests.redis_server import RedisServer
 from tests.server_process import ServerProcess, wait_until
+from tests.tokens import SECRET, bearer, token
 
 PROCESSES = 3
 
@@ -191,7 +193,7 @@ def test_names_and_labels_are_as_prometheus_wants_them(server: ServerProcess) ->
         assert re.fullmatch(r"(sentri_events|process)_[a-z_]+", family.name)
         assert family.documentation.endswith(".")
         assert family.type in ("counter", "gauge", "histogram")
-        assert len({tuple(sample.labels.values()) for sample in family.samples}) <= 16
+        assert len({tuple(sample.labels.values()) for sample in family.samples}) <= 32
         if family.type == "histogram":
             assert re.search("_(seconds|events)$", family.name)
     openmetrics = {"Accept": "application/openmetrics-text; version=1.0.0"}
@@ -275,3 +277,32 @@ def test_what_is_asked_comes_from_this_very_moment(tmp_path: Path) -> None:
                 connection.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 body = connection.answer().body.decode()
                 assert f'{PREFIX}published_events_total{{kind="durable"}} {number}.0' in body
+
+
+def test_why_a_stream_was_closed(tmp_path: Path) -> None:
+    """By the server: with its run, by an admin, with its token. Caught: whatever the server ends has ended in order."""
+    server = ServerProcess(tmp_path, env={"JWT_SECRET": SECRET})
+    admin = bearer(token(role="admin"))
+
+    def closed() -> dict[str, float]:
+        body = ask(server.port, "GET", "/metrics", headers=admin).body.decode()
+        return {why: float(re.findall(rf'streams_closed_total{{reason="{why}"}} (\S+)', body)[0]) for why in ENDS}
+
+    try:
+        server.start()
+        ask(server.port, "POST", "/api/v1/projects", {"id": "web"}, admin)
+        run = ask(server.port, "POST", "/api/v1/runs", {"projectId": "web"}, admin).json["id"]
+        with Stream(server.port, run, headers=bearer(token(lifetime=2))) as viewer:
+            assert b"token expired" in viewer.rest()[-1]
+        with Stream(server.port, run, headers=admin) as viewer:
+            viewer.block()
+            (stream,) = ask(server.port, "GET", "/api/v1/admin/streams", headers=admin).json["data"]
+            ask(server.port, "DELETE", f"/api/v1/admin/streams/{stream['id']}", headers=admin)
+            viewer.rest()
+        with Stream(server.port, run, headers=admin) as viewer:
+            ask(server.port, "POST", f"/api/v1/runs/{run}/events", {"type": "done", "status": "failed"}, admin)
+            viewer.rest()
+        wanted = {**dict.fromkeys(ENDS, 0), "ended": 1, "away": 1, "dismissed": 1}
+        wait_until(lambda: closed() == wanted, "all are closed")
+    finally:
+        server.close()
