@@ -771,6 +771,29 @@ class StoreContract:
                 assert await store.check() == []
             assert steps == 3
 
+    async def test_two_instances_may_prune_and_trim_the_same_at_once(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While a third publishes. Each counts what it found, and nothing is refused or half gone."""
+        monkeypatch.setattr(store_write, "STEP", 10)
+        async with opened(url) as one, opened(url) as two, opened(url) as publisher:
+            for number in range(6):
+                run = await make_run(one, f"old-{number}")
+                await one.append(WORKSPACE, run, logs(35) + some({"type": "done", "status": "completed"}))
+            long = await make_run(one, "long")
+            await one.append(WORKSPACE, long, logs(95))
+            found, _, _ = await asyncio.gather(
+                asyncio.gather(*(store.prune(START + 1) for store in (one, two))),
+                asyncio.gather(*(store.trim(long, 75) for store in (one, two))),
+                asyncio.gather(*(publisher.append(WORKSPACE, long, logs(1)) for _ in range(20))),
+            )
+            assert 6 <= sum(found) <= 12
+            assert await seqs(one, long) == list(range(76, 116))
+            assert await one.longer_than(39) == [(long, 115)]
+            assert await one.longer_than(40) == []
+            assert await one.statuses() == {"running": 1}
+            assert await one.check() == []
+
     async def test_a_run_that_was_made_anew_meanwhile_is_not_pruned(self, url: str) -> None:
         async with opened(url) as store:
             run = await make_run(store)
