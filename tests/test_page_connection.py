@@ -76,10 +76,10 @@ def test_after_the_end_there_is_exactly_one_request_more(
     run = server.make_run()
     page = tabs.open(f"{proxy.url}/runs/{run}")
     connection(page, "live")
-    before = len(proxy.asked(f"{run}/events"))
+    before = len(proxy.asked("events"))
     emit(server, run, *log(1), {"type": "done", "status": "completed"})
     page.wait_for_selector('.connection[title="The server has said that nothing more will come."]')
-    assert [exchange.status for exchange in proxy.asked(f"{run}/events")[before:]] == [204]
+    assert [exchange.status for exchange in proxy.asked("events")[before:]] == [204]
 
 
 def test_a_finished_run_needs_no_stream(server: ServerProcess, proxy: BrowserProxy, tabs: Tabs) -> None:
@@ -87,7 +87,7 @@ def test_a_finished_run_needs_no_stream(server: ServerProcess, proxy: BrowserPro
     emit(server, run, *log(1), {"type": "done", "status": "completed"})
     page = tabs.open(f"{proxy.url}/runs/{run}")
     connection(page, "finished")
-    assert proxy.asked(f"{run}/events", stream=True) == []
+    assert proxy.asked("events", stream=True) == []
 
 
 def test_two_tabs_share_one_stream(server: ServerProcess, proxy: BrowserProxy, tabs: Tabs) -> None:
@@ -103,11 +103,30 @@ def test_two_tabs_share_one_stream(server: ServerProcess, proxy: BrowserProxy, t
     for page in (first, second):
         holds(page, 4)
         assert downloaded(page) == server.history(run)
-    assert len(proxy.asked(f"{run}/events", stream=True)) == 1
+    assert len(proxy.asked("events", stream=True)) == 1
     first.close()
     emit(server, run, *log(5))
     holds(second, 5)
-    assert len(proxy.asked(f"{run}/events", stream=True)) == 1
+    assert len(proxy.asked("events", stream=True)) == 1
+
+
+def test_many_tabs_with_many_runs_share_one_stream(server: ServerProcess, proxy: BrowserProxy, tabs: Tabs) -> None:
+    """A browser opens six connections to a host. Caught: a stream a run, which leaves the seventh tab waiting."""
+    runs = [server.make_run(name=f"number {number}") for number in range(8)]
+    pages = {run: tabs.open(f"{proxy.url}/runs/{run}?tab=events") for run in runs}
+    listing = tabs.open(proxy.url)
+    for run, page in pages.items():
+        connection(page, "live")
+        emit(server, run, *log(1), {"type": "done", "status": "completed"} if run == runs[0] else log(2)[0])
+        holds(page, 2)
+    listing.wait_for_selector(".run >> text=completed")
+    for page in list(pages.values())[1:4]:
+        page.close()
+    for run in runs[4:]:
+        emit(server, run, *log(3))
+        holds(pages[run], 3)
+        assert downloaded(pages[run]) == server.history(run)
+    connection(pages[runs[0]], "finished")
 
 
 @pytest.mark.parametrize("streams", ["refuse", "hold"])
@@ -173,7 +192,7 @@ def test_the_stream_is_told_from_a_dead_one(server: ServerProcess, proxy: Browse
     connection(page, "live")
     proxy.streams = "hold"
     emit(server, run, *log(1))
-    wait_until(lambda: len(proxy.asked(f"{run}/events", stream=True)) > 1, "the page opens another stream", 30)
+    wait_until(lambda: len(proxy.asked("events", stream=True)) > 1, "the page opens another stream", 30)
     proxy.streams = "pass"
     proxy.cut()
     holds(page, 1)

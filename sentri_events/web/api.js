@@ -11,11 +11,12 @@ export class Refused extends Error {
   }
 }
 
-/** The absolute URL of a path below /api/v1, with the parameters that are not null. */
+/** The absolute URL of a path below /api/v1, with the parameters that are not null; an array is one for each. */
 export function url(path, parameters = {}) {
   const made = new URL(`api/v1/${path}`, root);
   for (const [name, value] of Object.entries(parameters)) {
-    if (value !== null && value !== undefined && value !== "") made.searchParams.set(name, value);
+    if (value === null || value === undefined || value === "") continue;
+    for (const one of Array.isArray(value) ? value : [value]) made.searchParams.append(name, one);
   }
   return made.href;
 }

@@ -27,7 +27,7 @@ export class ListFollower {
     this.#onChange = onChange;
     this.#endTokens = onToken(() => this.loaded || this.more());
     this.#leave = listen(
-      { key: "list", kind: "list", path: "workspace/events" },
+      { key: "list", kind: "list" },
       (entries) => {
         applyList(this.list, entries);
         this.#onChange();

@@ -152,9 +152,8 @@ export class RunFollower {
       this.#settle();
       return;
     }
-    const path = `${runPath(this.#id)}/events`;
     this.#leave = listen(
-      { key: `run ${this.#id}`, kind: "run", path, position: `${this.#epoch}.${this.run.seq}` },
+      { key: `run ${this.#id}`, kind: "run", id: this.#id, position: `${this.#epoch}.${this.run.seq}` },
       (entries) => this.#entries(entries),
       (state) => {
         this.#feed = state;

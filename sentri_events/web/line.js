@@ -21,9 +21,9 @@ function connect() {
   return port1;
 }
 
-/** Listen to a feed: kind "run" with the position to go on from, or "list". Returns what ends it. */
-export function listen({ key, kind, path, position }, onEntries, onState) {
-  const message = { verb: "follow", key, kind, path, position };
+/** Listen: kind "run" with its id and the position to go on from, or "list". Returns what ends it. */
+export function listen({ key, kind, id, position }, onEntries, onState) {
+  const message = { verb: "follow", key, kind, id, position };
   listeners.set(key, { message, onEntries, onState });
   port.postMessage(message);
   return () => {

@@ -1,4 +1,4 @@
-// The feed of a list of runs: entries are its events as they come, and {type: "runs", data} where it begins anew.
+// The feed of the list of all runs: entries are its events as they come, and {type: "runs", data} where it begins anew.
 
 import { Feed } from "./feed.js";
 
@@ -7,25 +7,23 @@ const LONGEST = 30_000; // of silence, after which the list is read again
 
 export class ListFeed extends Feed {
   ended = false;
-  #path; // of the stream; the list itself is `runs`, or a project's
-  #list;
   #heard = Date.now();
   #known = new Map(); // id -> status, as it was last heard
 
-  constructor(board, key, path) {
-    super(board, key);
-    this.#path = path;
-    this.#list = path === "workspace/events" ? "runs" : path.replace(/events$/, "runs");
+  join(key, port) {
+    const first = this.channels.size === 0;
+    super.join(key, port);
+    if (first) this.reopen();
   }
 
   address() {
-    return [this.#path, {}];
+    return ["workspace/events", {}];
   }
 
   take(message) {
     this.#heard = Date.now();
     for (const run of message.data ?? [message.run]) this.#known.set(run?.id, run?.status);
-    return [message];
+    for (const key of this.channels.keys()) this.send(key, [message]);
   }
 
   async missed() {
@@ -41,8 +39,8 @@ export class ListFeed extends Feed {
   }
 
   async #read() {
-    const { data } = await this.ask(this.#list);
-    this.send(this.take({ type: "runs", data }));
+    const { data } = await this.ask("runs");
+    this.take({ type: "runs", data });
     return data;
   }
 }

@@ -1,15 +1,15 @@
 // Who listens to which feed. A tab says `follow`, `leave`, `token`, `here` and `bye`; feeds answer through its port.
 //
-// A feed lives as long as a tab listens. Tabs that crash say no `bye`: who was silent for LOST is taken for gone.
+// There is a feed for the list, and one for each 50 runs. It lives as long as a tab listens. Tabs that crash say no `bye`: who was silent for LOST is taken for gone.
 // (Browsers let timers of hidden tabs run once a minute.)
 
 import { ListFeed } from "./list-feed.js";
-import { RunFeed } from "./run-feed.js";
+import { RunsFeed } from "./runs-feed.js";
 
 const LOST = 200_000; // milliseconds
 
 export class Switchboard {
-  #feeds = new Map(); // key -> feed
+  #feeds = new Map(); // key -> the feed that carries it
   #heard = new Map(); // port -> when
   token = null;
 
@@ -34,27 +34,24 @@ export class Switchboard {
   #signIn(token) {
     const changed = token !== this.token;
     this.token = token;
-    for (const feed of this.#feeds.values()) if (changed || feed.state.name === "signed out") feed.retry();
+    for (const feed of new Set(this.#feeds.values())) if (changed || feed.state.name === "signed out") feed.retry();
   }
 
-  #follow(port, { key, kind, path, position }) {
-    let feed = this.#feeds.get(key);
-    if (!feed) {
-      feed = kind === "run" ? new RunFeed(this, key, path, position) : new ListFeed(this, key, path);
-      this.#feeds.set(key, feed);
-      feed.start();
-    }
-    feed.join(port);
+  #follow(port, message) {
+    const feed = this.#feeds.get(message.key) ?? this.#feedFor(message);
+    this.#feeds.set(message.key, feed);
+    feed.join(message.key, port, message);
+  }
+
+  #feedFor({ kind }) {
+    if (kind === "list") return new ListFeed(this);
+    return [...this.#feeds.values()].find((feed) => feed.room) ?? new RunsFeed(this);
   }
 
   #leave(port, key) {
     const feed = this.#feeds.get(key);
-    if (!feed) return;
-    feed.ports.delete(port);
-    if (feed.ports.size === 0) {
-      feed.stop();
-      this.#feeds.delete(key);
-    }
+    feed?.leave(key, port);
+    if (feed && !feed.channels.has(key)) this.#feeds.delete(key);
   }
 
   #drop(port) {
