@@ -3,22 +3,25 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { Heights } from "./heights.js";
 
-const BEYOND = 300; // pixels above and below what is seen
+const BEYOND = 300; // pixels above and below what is seen that are drawn, too
+const BARS = 100; // pixels at the page's edges that may be covered
 
 /**
- * `count` rows; `row(index)` draws one (an element with a `key`), `guess(index)` says how high it may be.
- * `age`: rows may only be added at the end while it stays the same. `measured`: Map of a row's key -> its height; the owner
- * empties it when all heights change.
+ * `count` rows; `row(index)` draws one, `guess(index)` says how high it may be. A row is an element with a `key` that tells
+ * `data-index`; with `data-key`, too, its height is kept in the Map `measured`, which is emptied when the width changes.
+ * `age`: rows may only be added at the end while it stays the same.
  * `scroller`: a ref to the element that scrolls; the page, if there is none. `atEnd`: stay at the end.
- * `handle.current.show(index)` scrolls to a row that is not in sight; `handle.current.first()` is the first one in sight.
- * A row's element tells `data-index`, and `data-key`, under which its height is kept in `measured`.
+ * `handle.current`: `show(index)` scrolls to a row that is not in sight, `focus(index)` goes to its button as well,
+ * `first()` is the first row in sight.
  */
 export function WindowList({ count, row, guess, age, measured, scroller, atEnd = false, handle, ...attributes }) {
   const list = useRef(null);
   const kept = useRef({ age: null, heights: null });
   const sight = useRef({ top: 0, height: 900 });
-  const target = useRef(null);
-  const [, redraw] = useState(0);
+  const target = useRef(null); // {index, space above it} until it is there
+  const focused = useRef(null);
+  const [, setDrawing] = useState(0);
+  const redraw = () => setDrawing((number) => number + 1);
 
   if (kept.current.age !== age || kept.current.heights.length > count) kept.current = { age, heights: new Heights() };
   const { heights } = kept.current;
@@ -29,28 +32,28 @@ export function WindowList({ count, row, guess, age, measured, scroller, atEnd =
   const last = count ? heights.at(top + height + BEYOND) : -1;
 
   const look = () => {
-    const box = list.current.getBoundingClientRect();
+    const { top } = list.current.getBoundingClientRect();
     const element = scroller?.current;
-    const outer = element ? element.getBoundingClientRect() : { top: 0 };
-    sight.current = {
-      top: outer.top + (element?.clientTop ?? 0) - box.top,
-      height: element ? element.clientHeight : innerHeight,
-    };
+    const edge = element ? element.getBoundingClientRect().top + element.clientTop : 0;
+    sight.current = { top: edge - top, height: element ? element.clientHeight : innerHeight };
     return sight.current;
   };
 
   useEffect(() => {
     const outer = scroller ? scroller.current : window;
     const seen = () => {
-      const now = look();
+      const { top, height } = look();
       const { heights } = kept.current;
-      if (!heights.length) return;
       const [from, to] = list.current.dataset.drawn.split(" ").map(Number);
-      const edge = BEYOND / 2;
-      if (heights.at(now.top - edge) < from || heights.at(now.top + now.height + edge) > to) redraw((number) => number + 1);
+      if (heights.length && (heights.at(top - BEYOND / 2) < from || heights.at(top + height + BEYOND / 2) > to)) redraw();
     };
+    let width = null;
+    const resized = new ResizeObserver(([{ contentRect }]) => {
+      if (width !== null && width !== contentRect.width) measured?.clear();
+      width = contentRect.width;
+      redraw();
+    });
     outer.addEventListener("scroll", seen, { passive: true });
-    const resized = new ResizeObserver(() => redraw((number) => number + 1));
     resized.observe(scroller ? scroller.current : document.documentElement);
     return () => {
       outer.removeEventListener("scroll", seen);
@@ -67,7 +70,7 @@ export function WindowList({ count, row, guess, age, measured, scroller, atEnd =
       const index = Number(element.dataset.index);
       const seen = element.getBoundingClientRect().height;
       const known = heights.of(index);
-      if (measured && element.dataset.key !== undefined) measured.set(element.dataset.key, seen);
+      if (element.dataset.key !== undefined) measured.set(element.dataset.key, seen);
       if (Math.abs(seen - known) < 0.5) continue;
       heights.set(index, seen);
       changed = true;
@@ -76,32 +79,44 @@ export function WindowList({ count, row, guess, age, measured, scroller, atEnd =
     if (changed) list.current.style.height = `${heights.total}px`;
     const outer = scroller ? scroller.current : document.scrollingElement;
     if (atEnd) outer.scrollTop = outer.scrollHeight;
-    else if (target.current !== null) {
-      const index = Math.min(target.current, count - 1);
-      const space = Math.max(0, before.height - heights.of(index)) / 3;
-      outer.scrollTop += heights.before(index) - space - look().top;
+    else if (target.current) {
+      outer.scrollTop += heights.before(target.current.index) - target.current.space - before.top;
       if (!changed) target.current = null;
     } else if (moved) outer.scrollTop += moved;
-    if (changed) redraw((number) => number + 1);
-    else look();
+    if (focused.current !== null) {
+      list.current.querySelector(`[data-index="${focused.current}"] button`)?.focus({ preventScroll: true });
+      if (!changed) focused.current = null;
+    }
+    look();
+    if (changed) redraw();
   });
 
   if (handle) {
+    const show = (index, nearest) => {
+      const { top, height } = look();
+      const bars = scroller ? 0 : BARS;
+      const begin = heights.before(index);
+      const room = height - heights.of(index);
+      if (begin >= top + bars && begin <= top + Math.max(room - bars, height / 2)) return;
+      const space = !nearest ? Math.max(bars, room / 3) : begin < top + bars ? bars : room - bars;
+      target.current = { index, space };
+      sight.current = { top: begin - space, height };
+      redraw();
+    };
     handle.current = {
-      first: () => heights.at(Math.max(0, look().top)),
-      show: (index) => {
-        const { top, height } = look();
-        const place = heights.before(index);
-        if (place >= top && place + heights.of(index) <= top + height) return;
-        target.current = index;
-        sight.current = { ...sight.current, top: heights.before(index) - sight.current.height / 3 };
-        redraw((number) => number + 1);
+      show: (index) => show(index, false),
+      focus: (index) => {
+        focused.current = index;
+        show(index, true);
+        redraw();
       },
+      first: () => heights.at(look().top),
     };
   }
   const drawn = [];
   for (let index = first; index <= last; index += 1) drawn.push(row(index));
-  return html`<div ...${attributes} ref=${list} data-drawn="${first} ${last}" style=${{ height: `${heights.total}px`, position: "relative" }}>
-    <div class="drawn" style=${{ transform: `translateY(${count ? heights.before(first) : 0}px)` }}>${drawn}</div>
+  const begin = count ? heights.before(first) : 0;
+  return html`<div ...${attributes} ref=${list} data-drawn="${first} ${last}" style=${{ height: `${heights.total}px` }}>
+    <div class="drawn" role=${attributes.role && "presentation"} style=${{ transform: `translateY(${begin}px)` }}>${drawn}</div>
   </div>`;
 }
