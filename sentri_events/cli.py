@@ -144,7 +144,7 @@ def tail(
         async with Client(url, token_file=token_file) as client:
             documents = {}
             for run in runs:
-                with _known(run, url):
+                with _known(f"run {run}", url):
                     documents[run] = await client.run(run)
             view = open_view(documents, as_json=as_json, no_color=no_color, types=wanted, begun=since > 0)
             # The status line counts results, also where they are not shown.
@@ -191,7 +191,7 @@ def replay(
 
     async def play() -> int:
         async with Client(url, token_file=token_file) as client:
-            with _known(run, url):
+            with _known(f"run {run}", url):
                 document = await client.run(run)
             batches = in_time(stored(client, run, first, last), speed)
             if into is not None:
@@ -223,7 +223,7 @@ def emit(run: str, kind: str, payload: str, url: str, token_file: str | None) ->
         given: Iterable[Batch] = (
             batches(0, kind) if payload == "-" else [[(1, {"type": kind, **read_payload(payload)})]]
         )
-        with _known(run, url):
+        with _known(f"run {run}", url):
             publish_all(Client(url, token_file=token_file), run, given, click.echo)
     except BadRequest as error:
         raise click.UsageError(str(error)) from None
@@ -236,18 +236,37 @@ def emit(run: str, kind: str, payload: str, url: str, token_file: str | None) ->
 @click.option(
     "--limit", metavar="NUMBER", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many."
 )
+@click.option("--watch", "live", is_flag=True, help="Go on with each run that starts or ends, oldest first.")
 @json_option
 @no_color_option
 @url_option
 @token_file_option
 def runs(
-    project: str | None, status: str | None, limit: int, as_json: bool, no_color: bool, url: str, token_file: str | None
+    project: str | None,
+    status: str | None,
+    limit: int,
+    live: bool,
+    as_json: bool,
+    no_color: bool,
+    url: str,
+    token_file: str | None,
 ) -> int:
     """List runs, newest first."""
     import asyncio
 
     from sentri_events.client import Client
     from sentri_events.render import colour_wanted, compact, table
+    from sentri_events.watch import watch
+
+    async def follow() -> None:
+        with _known(f"project {project}", url):
+            async with Client(url, token_file=token_file) as client:
+                options = {"as_json": as_json, "colour": colour_wanted(no_color)}
+                await watch(client, click.echo, project=project, status=status, limit=limit, **options)
+
+    if live:
+        asyncio.run(follow())
+        return 0
 
     async def read() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -268,11 +287,11 @@ def runs(
 
 
 @contextlib.contextmanager
-def _known(run: str, url: str) -> Iterator[None]:
-    """Says which run it was that the server does not know; that is wrong use."""
+def _known(what: str, url: str) -> Iterator[None]:
+    """Says what it was that the server does not know; that is wrong use."""
     try:
         yield
     except ClientError as error:
         if error.status != 404:
             raise
-        raise ClientError(f"There is no run {run} on {url}.", 404) from None
+        raise ClientError(f"There is no {what} on {url}.", 404) from None

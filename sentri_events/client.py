@@ -152,13 +152,37 @@ class Client:
         """
         query = {"meta": "1", "types": ",".join(types) if types else None, "snapshot": None if snapshot else "0"}
         reading = Reading(run, "" if position is None else str(position))
+        async with contextlib.aclosing(self._read_stream(f"{_path(run)}/events", query, reading)) as events:
+            async for received in events:
+                yield received
+                if received.type == "done":
+                    return
+
+    async def follow_runs(
+        self, *, project: str | None = None, limit: int | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The list of runs as it changes, of one project or of all, across any number of cuts and for ever.
+
+        First `{"type": "runs", "data": […]}` with the newest, also after every cut; then `run.started`, `run.progress`
+        and `run.done`, each with the `run` as it is then. Leave through `contextlib.aclosing`, as with `follow`.
+        """
+        of = "workspace" if project is None else f"projects/{quote(project, safe='')}"
+        query = {"limit": None if limit is None else str(limit)}
+        async with contextlib.aclosing(self._read_stream(f"/{of}/events", query, Reading("", ""))) as events:
+            async for received in events:
+                yield received.event
+
+    async def _read_stream(
+        self, path: str, query: Mapping[str, str | None], reading: Reading
+    ) -> AsyncGenerator[Received, None]:
+        """What `reading` makes of the stream, reopened whenever it is cut; it ends where the server says 204."""
         attempts = _Attempts(self._patience, self._first_delay)
         while True:
             least = 0.0
             try:
                 async with self._http.stream(
                     "GET",
-                    f"{self.url}/api/v1{_path(run)}/events",
+                    f"{self.url}/api/v1{path}",
                     params=_given(query),
                     headers=[*_position_headers(reading.position), *self._authorization],
                     timeout=httpx2.Timeout(30.0, connect=5.0, read=self._silence, pool=None),
@@ -174,8 +198,6 @@ class Client:
                                 attempts.failures = 0
                                 for received in reading.feed(data):
                                     yield received
-                                    if received.type == "done":
-                                        return
                         trouble = ClientError("The stream was cut.")
                     else:
                         trouble = ClientError(

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -73,22 +73,48 @@ def clean(text: str, colour: bool, style: str = "") -> str:
 
 def table(documents: Iterable[Mapping[str, Any]], colour: bool) -> Iterator[str]:
     """The lines of the list of runs. Times are local."""
-    rows = [("RUN", "PROJECT", "STATUS", "PASSED", "FAILED", "SKIPPED", "TOTAL", "STARTED", "DURATION", "NAME")]
-    for run in documents:
-        started = datetime.fromisoformat(run["startedAt"]).astimezone()
-        took = run.get("duration")
-        if took is None:
-            took = (datetime.now(started.tzinfo) - started).total_seconds() * 1000
-        counts = (str(run.get(name) or 0) for name in COUNTS)
-        at, name = f"{started:%Y-%m-%d %H:%M:%S}", " ".join(str(run.get("name") or "").split())
-        rows.append((run["id"], run["projectId"], run["status"], *counts, at, duration(took), clean(name, False)))
-    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(size) for cell, size in zip(row, wide, strict=True)]
-        cells[3:7] = [cell.rjust(size) for cell, size in zip(row[3:7], wide[3:7], strict=True)]
-        if colour and row[2] in EXIT_STATUS:
-            cells[2] = paint(cells[2], OUTCOMES[EXIT_STATUS[row[2]]])
-        yield "  ".join(cells).rstrip(" ")
+    runs = list(documents)
+    lines = Table(colour, runs)
+    yield lines.head
+    yield from map(lines.row, runs)
+
+
+class Table:
+    """The list of runs, in columns that are wide enough for `runs`, and for what is shown later from then on."""
+
+    def __init__(self, colour: bool, runs: Iterable[Mapping[str, Any]]) -> None:
+        self._colour = colour
+        self._wide = [max(map(len, column)) for column in zip(_HEAD, *map(_cells, runs), strict=True)]
+
+    @property
+    def head(self) -> str:
+        """The names of the columns."""
+        return self._line(_HEAD)
+
+    def row(self, run: Mapping[str, Any]) -> str:
+        """A run as it is now."""
+        return self._line(_cells(run))
+
+    def _line(self, cells: Sequence[str]) -> str:
+        self._wide = [max(size, len(cell)) for size, cell in zip(self._wide, cells, strict=True)]
+        padded = [cell.ljust(size) for cell, size in zip(cells, self._wide, strict=True)]
+        padded[3:7] = [cell.rjust(size) for cell, size in zip(cells[3:7], self._wide[3:7], strict=True)]
+        if self._colour and cells[2] in EXIT_STATUS:
+            padded[2] = paint(padded[2], OUTCOMES[EXIT_STATUS[cells[2]]])
+        return "  ".join(padded).rstrip(" ")
+
+
+_HEAD = ("RUN", "PROJECT", "STATUS", "PASSED", "FAILED", "SKIPPED", "TOTAL", "STARTED", "DURATION", "NAME")
+
+
+def _cells(run: Mapping[str, Any]) -> tuple[str, ...]:
+    started = datetime.fromisoformat(run["startedAt"]).astimezone()
+    took = run.get("duration")
+    if took is None:
+        took = (datetime.now(started.tzinfo) - started).total_seconds() * 1000
+    counts = (str(run.get(name) or 0) for name in COUNTS)
+    at, name = f"{started:%Y-%m-%d %H:%M:%S}", " ".join(str(run.get("name") or "").split())
+    return (run["id"], run["projectId"], run["status"], *counts, at, duration(took), clean(name, False))
 
 
 def compact(document: Mapping[str, Any]) -> str:

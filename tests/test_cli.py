@@ -336,6 +336,46 @@ def test_runs_beyond_a_page(server: ServerProcess) -> None:
     assert len(run("runs", "--url", server.url, "--project", "many", "--limit", "1000")[1].splitlines()) == 121
 
 
+def test_runs_as_they_change(server: ServerProcess) -> None:
+    """Each start and each end once, also over a restart of the server. Caught: the list shown again after a cut;
+    progress as a line; an end that came while the connection was cut left out."""
+    first = server.make_run("watched", name="first")
+    with start("runs", "--watch", "--project", "watched", "--url", server.url) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"RUN ")
+        assert process.stdout.readline().split()[:3] == [first.encode(), b"watched", b"running"]
+        second = server.make_run("watched")
+        assert process.stdout.readline().split()[0] == second.encode()
+        server.restart()
+        for run_id in (first, second):
+            server.request("POST", f"/api/v1/runs/{run_id}/events", {"type": "result", "result": {"testId": "a"}})
+            server.request("POST", f"/api/v1/runs/{run_id}/abort")
+            assert process.stdout.readline().split()[:3] == [run_id.encode(), b"watched", b"aborted"]
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(20), process.stdout.read()) == (130, b"")
+
+
+def test_runs_as_they_change_in_json(server: ServerProcess) -> None:
+    """One document a line, with progress, and of one status if so asked."""
+    options = ("runs", "--watch", "--json", "--project", "watched-json", "--url", server.url)
+    first = server.make_run("watched-json")
+    with start(*options) as whole, start(*options, "--status", "aborted") as ended:
+        assert whole.stdout is not None
+        assert ended.stdout is not None
+        assert json.loads(whole.stdout.readline())["id"] == first
+        event = {"type": "result", "result": {"testId": "a", "status": "passed"}}
+        server.request("POST", f"/api/v1/runs/{first}/events", event)
+        assert json.loads(whole.stdout.readline())["passed"] == 1
+        server.request("POST", f"/api/v1/runs/{first}/abort")
+        assert json.loads(whole.stdout.readline()) == json.loads(ended.stdout.readline())
+        for process in (whole, ended):
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+    status, out, error = run("runs", "--watch", "--project", "none", "--url", server.url)
+    assert (status, out) == (2, "")
+    assert sentence(error) == f"Error: There is no project none on {server.url}.\n"
+
+
 # db
 
 

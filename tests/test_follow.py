@@ -118,6 +118,23 @@ async def test_a_cut_anywhere_loses_and_repeats_nothing() -> None:
             assert brief(await collect(client.follow("R", 0))) == ["1", "2", "3", "ü", "done"]
 
 
+async def test_a_list_begins_anew_after_each_cut() -> None:
+    """Caught: a position sent where there are none; a list that ends with the first connection."""
+    runs = [frame(json.dumps({"type": "runs", "data": [{"id": name}]}).encode()) for name in "ab"]
+    change = frame(b'{"type":"run.done","run":{"id":"a"}}')
+    async with (
+        scripted(stream(EMPTY, runs[0], change[:-9]), stream(HEARTBEAT, runs[1], change)) as server,
+        Client(server.url, first_delay=SOON) as client,
+        aclosing(client.follow_runs(project="a b", limit=7)) as events,
+    ):
+        received = [await anext(events) for _ in range(3)]
+    assert [event["type"] for event in received] == ["runs", "runs", "run.done"]
+    assert [event.get("run", event.get("data")) for event in received] == [[{"id": "a"}], [{"id": "b"}], {"id": "a"}]
+    for request in server.requests:
+        assert request.target == "/api/v1/projects/a%20b/events?limit=7"
+        assert "last-event-id" not in request.headers
+
+
 async def test_no_durable_event_twice_or_out_of_order() -> None:
     async with scripted(
         stream(EMPTY, log(1), log(2), log(2), log(1), log(3)),
