@@ -12,14 +12,14 @@ import { ProgressBar } from "./progress.js";
 import { Status, sign, tone } from "./status.js";
 
 /**
- * `live`: it happens now, so the clock ticks while it runs; else it is shown as of its last event.
+ * `live`: it happens now, so the clock ticks while it runs; else it is shown as at `run.moment` (player.js).
  * `lost`: since when nothing is heard of it, or 0: then nobody knows whether it still runs.
  */
 export function RunHead({ run, live, lost, children }) {
   const { fields, counts } = run;
   const running = fields.status === "running";
   const ticking = useClock(running && live && !lost);
-  const now = lost || live ? lost || ticking : Date.parse(run.events.at(-1)?.at ?? fields.startedAt);
+  const now = lost || (live ? ticking : run.moment);
   const started = Date.parse(fields.startedAt);
   const left = running ? remaining(run, now) : null;
   useTab(run);

@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "../vendor/htm-preact.js";
 import { useAddress } from "../address.js";
 import { RunFollower } from "../follow-run.js";
 import { setTitle } from "../favicon.js";
-import { useFollower } from "../hooks.js";
+import { useFollower, useRedraw } from "../hooks.js";
 import { CompareView } from "./compare.js";
 import { Live } from "./live.js";
 import { LogView } from "./log.js";
@@ -28,11 +28,16 @@ export function Run({ id }) {
   const follower = useFollower((redraw) => new RunFollower(id, redraw), id);
   const [query, setQuery] = useAddress();
   const [replayed, setReplayed] = useState(null);
+  const redraw = useRedraw();
   const { connection, run } = follower;
   const behind = connection.name === "catching up" && run ? follower.head - run.seq : 0;
   const shown = replayed ?? run;
   const tab = query.tab in TABS ? query.tab : "results";
   const select = (test) => setQuery({ test });
+  const show = (moment) => {
+    setReplayed(moment);
+    redraw(); // it may be the same object, gone on
+  };
   useEffect(() => setTitle(id), [id]);
   const View = TABS[tab][1];
   return html`<${Top} connection=${connection} behind=${behind}><h1>${run?.fields.name || id}</h1></${Top}>
@@ -56,7 +61,7 @@ export function Run({ id }) {
         </section>
         ${run.ended &&
         connection.name !== "catching up" &&
-        html`<${ReplayBar} full=${run} document=${follower.document} replayed=${replayed} onReplay=${setReplayed} />`}
+        html`<${ReplayBar} full=${run} document=${follower.document} replayed=${replayed} onReplay=${show} />`}
       `}
     </main>`;
 }
