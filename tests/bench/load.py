@@ -81,6 +81,8 @@ def _seen(text: str) -> Sample:
     events = found["events"]
     sample = {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
     sample |= {name: value / 1000 for name, value in found["lat_us"].items() if name != "n"}
+    took = found["ready_to_last_s"]  # from before the first post on, so that nothing is won by holding events back
+    sample["through"] = events / took if took else 0.0
     sample["cpu_us"] = found["server_cpu_s"] * 1e6 / events if events else 0.0
     return sample
 
