@@ -134,13 +134,12 @@ def main() -> None:
             failed, live = tell_all(server)
             run = f"{server.url}/runs/{failed}"
             shoot(browser, "list", server.url, ".run")
-            shoot(browser, "list-light", server.url, ".run", color_scheme="light")
             shoot(browser, "live", f"{server.url}/runs/{live}?tab=log", '.connection[data-state="live"]')
             test = "tests/test_checkout.py::test_charges_once[guest]"
             shoot(browser, "failed", f"{run}?test={test}", "text=AssertionError")
             shoot(browser, "timeline", f"{run}?tab=timeline", ".replay")
             shoot(browser, "replay", f"{run}?tab=results&at=20", ".replay")
-            shoot(browser, "compare", f"{run}?tab=compare", ".compared")
+            shoot(browser, "compare", f"{run}?tab=compare", ".compared", color_scheme="light")
             phone = {"viewport": {"width": 390, "height": 760}}
             shoot(browser, "phone-list", server.url, ".run", **phone)
             shoot(browser, "phone", f"{run}?test={test}", "text=AssertionError", **phone)
