@@ -217,9 +217,8 @@ async def _serve(
             application,
             streams=streams,
             refused=partial(hub.meter.refuse, 0, "connections"),
+            patience=settings.request_timeout,
             max_header_size=2 * (settings.max_url_bytes + settings.max_header_bytes),
-            idle_connection_timeout=settings.request_timeout,
-            body_timeout=settings.request_timeout,
         )
         server.add_sockets(sockets)
         if siblings.door is not None:
