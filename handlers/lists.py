@@ -30,9 +30,10 @@ class WorkspaceEventsHandler(StreamingHandler):
 
     def _start(self, page: Page, dialect: StreamDialect) -> Socket:
         """All who begin with the same page share its bytes."""
-        made = page.begun.get(dialect)
+        asked = (dialect.chunked, dialect.named)
+        made = page.begun.get(asked)
         if made is None:
-            made = page.begun[dialect] = dialect.opening(RETRY, [("runs", page.json, None)])
+            made = page.begun[asked] = dialect.opening(RETRY, [("runs", page.json, None)])
         return self.open_stream(dialect, made)
 
 

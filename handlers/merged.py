@@ -16,7 +16,7 @@ class RunsEventsHandler(StreamingHandler):
         if self.hub.stopping:
             self.send_away(dialect)
             return
-        with self.admitted():
+        with self.admitted(*runs):
             begun = await follow_all(
                 self.hub,
                 self.workspace,

@@ -131,7 +131,7 @@ def _beginning(opening: Opening, dialect: StreamDialect, bare: bool) -> bytes:
     id = write_position(opening.place.epoch, opening.cursor)
     if opening.snapshot is None:
         return dialect.opening(RETRY, [], id if bare else None)
-    asked = (dialect, opening.reset)
+    asked = (dialect.chunked, dialect.named, opening.reset)
     made = opening.snapshot.begun.get(asked)
     if made is None:
         blocks: list[tuple[str, bytes, str | None]] = []

@@ -94,9 +94,9 @@ class StreamingHandler(BaseHandler):
         return sink
 
     @contextmanager
-    def admitted(self, run: str = "") -> Iterator[None]:
+    def admitted(self, *runs: str) -> Iterator[None]:
         """Inside, there is room for a stream, which keeps it if it is opened. Raises `TooMany`."""
-        self._places = self.hub.limits.enter(run, self.account, self.request.remote_ip or "")
+        self._places = self.hub.limits.enter(runs, self.account, self.request.remote_ip or "")
         try:
             yield
         finally:

@@ -58,10 +58,10 @@ class Limits:
         known = ipaddress.ip_address(address)
         return any(known in network for network in self._proxies)
 
-    def enter(self, run: str, caller: str, address: str) -> Sequence["Place"]:
+    def enter(self, runs: Sequence[str], caller: str, address: str) -> Sequence["Place"]:
         """A place for a stream with each of them whose name is given. Raises `TooMany`, and then takes none."""
         asked = (
-            ("streams_per_run", run),
+            *(("streams_per_run", run) for run in runs),
             ("streams_per_caller", caller),
             ("streams_per_address", neighbourhood(address)),
         )

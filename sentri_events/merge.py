@@ -54,10 +54,11 @@ class MergedDialect(NamedTuple):
         if opening.reset is not None:
             json = encode({"type": "reset", "reason": opening.reset})
             blocks.append(Block(None, False, self._frame(run, "reset", json)))
-        text = opening.snapshot.begun.get(self)
+        asked = ("_run", self.stream.named)
+        text = opening.snapshot.begun.get(asked)
         if text is None:
             json = b'{"type":"snapshot","run":%b}' % self.stream.document(opening.snapshot.document)
-            text = opening.snapshot.begun[self] = self._frame(run, "snapshot", json)
+            text = opening.snapshot.begun[asked] = self._frame(run, "snapshot", json)
         return [*blocks, Block(write_position(opening.place.epoch, opening.cursor), False, text)]
 
     def _frame(self, run: str, kind: str, json: bytes) -> bytes:

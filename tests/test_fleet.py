@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.raw import Stream, data
 from tests.redis_server import RedisServer
 from tests.server_process import ServerProcess, wait_until
 from tests.test_slow_viewers import Reader, post, readers
@@ -51,6 +54,29 @@ def test_viewers_of_every_process_see_every_event(fleet: ServerProcess) -> None:
         for viewer in viewers:
             viewer.read_to_end()
             assert viewer.seqs == list(range(1, 62))
+
+
+def test_lists_of_every_process_are_right(fleet: ServerProcess, redis: RedisServer) -> None:
+    """Runs that are made, go on and end wherever their requests land; at last without Redis (P8). Caught: lists that
+    only bells make right; a look that is made where the viewers are not."""
+    viewers = [Stream(fleet.port, "", path="/api/v1/workspace/events") for _ in range(8)]
+    shown: list[dict[str, Any]] = [{} for _ in viewers]
+    with ExitStack() as stack:
+        for viewer in viewers:
+            stack.enter_context(viewer)
+        for killed in (False, True):
+            if killed:
+                asyncio.run(redis.kill())
+            runs = [fleet.make_run("web") for _ in range(4)]
+            for run in runs:
+                post(fleet, run, {"type": "result", "result": {"testId": "a", "status": "passed"}})
+            for run in runs[:2]:
+                post(fleet, run, {"type": "done", "status": "completed"})
+            right = {run["id"]: run for run in fleet.request("GET", "/api/v1/runs")[1]["data"]}
+            for viewer, known in zip(viewers, shown, strict=True):
+                while known != right:
+                    told = data(viewer.block())
+                    known.update((run["id"], run) for run in (told["data"] if "data" in told else [told["run"]]))
 
 
 def test_a_child_that_dies_is_replaced_and_nothing_is_lost(fleet: ServerProcess) -> None:

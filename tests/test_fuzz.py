@@ -334,7 +334,7 @@ def test_any_position_gives_what_the_protocol_says(
 @given(
     st.sampled_from(["GET", "GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "X"]),
     st.sampled_from(["runs/{}", "runs/{}/events", "runs/{}/alive", "runs/{}/abort", "projects/{}", "projects/{}/runs",
-                     "{}", "runs", "projects", "../runs/{}"]),
+                     "projects/{}/events", "events?run={}&", "{}", "runs", "projects", "../runs/{}"]),
     st.binary(min_size=1, max_size=10) | TEXT.map(lambda text: text.encode("utf-8", "replace")),
     QUERY,
     st.dictionaries(

@@ -1,5 +1,6 @@
 """What is too much is refused with its sentence, counted by its bound, and costs nobody else anything."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_network
@@ -142,6 +143,40 @@ def test_streams_have_their_bounds(
         wait_until(lambda: not application.ask(lambda: application.hub.limits._places), "all have left")
         with Stream(application.port, run, headers=at(address)) as again:
             again.block()
+
+
+def test_several_runs_on_one_stream_take_a_place_with_each(tmp_path: Path) -> None:
+    """Caught: a way around the bound of a run; a refused stream that keeps some of its places."""
+    with Embedded(tmp_path, max_streams_per_run=1) as application:
+        make(application, "R"), make(application, "S")
+        sentence = "There are 1 streams of this run already, and no more are allowed."
+        with Stream(application.port, "R") as stream:
+            stream.block()
+            too_many(ask(application.port, "GET", "/api/v1/events?run=S&run=R"), sentence)
+        wait_until(lambda: not application.ask(lambda: application.hub.limits._places), "all have left")
+        with Stream(application.port, "", "run=S&run=R", path="/api/v1/events") as stream:
+            stream.blocks(2)
+            for run in ("R", "S"):
+                too_many(ask(application.port, "GET", f"/api/v1/runs/{run}/events"), sentence)
+
+
+def test_what_streams_begin_with_is_kept_once_whatever_they_ask_for(tmp_path: Path) -> None:
+    """P10. Caught: a copy for every list of types that a stranger thinks of."""
+    with Embedded(tmp_path) as application, ExitStack() as stack:
+        make(application, "R")
+        for number in range(20):
+            for path in ("/api/v1/workspace/events?", "/api/v1/events?run=R&", "/api/v1/runs/R/events?"):
+                query = f"{path}types=a{number}"
+                stack.enter_context(Stream(application.port, "", path=query)).block()
+
+        def kept() -> list[int]:
+            (watched,) = application.hub._lists._watched.values()
+            tasks: list[asyncio.Task[Any]] = [*application.hub._channels["R"]._snapshots.values()]
+            for listing in watched.listings.values():
+                tasks += listing.pages.values()
+            return [len(task.result().begun) for task in tasks]
+
+        assert application.ask(kept) == [2, 1]
 
 
 def test_callers_have_a_bound(tmp_path: Path) -> None:
