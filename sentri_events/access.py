@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sentri_events.caller import DEV_WORKSPACE, DEVELOPER, SCRAPER, Caller
 from sentri_events.errors import SettingsError, Unauthorized
+from sentri_events.jwks import Keys
 from sentri_events.links import Links
 from sentri_events.revocation import Revocations
 from sentri_events.settings import LEAST_SECRET, Settings
@@ -36,7 +37,8 @@ class Access:
     """
 
     def __init__(self, settings: Settings, store: Store) -> None:
-        self.open = not settings.jwt_secrets
+        self.open = not settings.asks
+        self._keys = Keys(settings.jwks) if settings.jwks else None
         self._store = store
         self.revocations = Revocations(store)
         self.terms = Terms(self.revocations)
@@ -78,14 +80,15 @@ class Access:
             return caller
         if self._metrics_token and hmac.compare_digest(text.encode(), self._metrics_token.encode()):
             return Caller(DEV_WORKSPACE, SCRAPER)
-        caller = self._tokens.read(text, ambient)
+        keys = await self._keys.find(text) if self._keys is not None else []
+        caller = self._tokens.read(text, ambient, keys)
         await self.check(caller)
         return caller
 
 
 def check_exposure(settings: Settings) -> None:
     """Refuse, with a `SettingsError`, to be open to others by accident."""
-    if not settings.insecure and not settings.jwt_secrets and not is_loopback(settings.host):
+    if not settings.insecure and not settings.asks and not is_loopback(settings.host):
         raise SettingsError(
             f"Nobody is asked who they are, so {settings.host} would let in everyone who reaches it: set a secret "
             "of at least 32 characters (JWT_SECRET or JWT_SECRET_FILE), listen on 127.0.0.1, or say --insecure "

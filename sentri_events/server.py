@@ -30,6 +30,7 @@ from sentri_events.handlers.base import MissingHandler
 from sentri_events.handlers.listener import Listener, raise_room
 from sentri_events.handlers.sockets import Streams
 from sentri_events.hub import Hub
+from sentri_events.jwks import Keys
 from sentri_events.logs import LEVELS, configure
 from sentri_events.metrics import Board, Metrics
 from sentri_events.reaper import Reaper
@@ -107,6 +108,8 @@ def serve(settings: Settings, say: Callable[[str], None], again: Callable[[], Se
     Raises `SettingsError` for what it cannot start with.
     """
     check_exposure(settings)
+    if settings.jwks:
+        Keys(settings.jwks)  # what is wrong with them shows before the port is taken
     if settings.standalone and settings.redis_url:
         raise SettingsError("--standalone brings a Redis of its own: leave --redis-url (REDIS_URL) unset.")
     if settings.processes > 1 and not settings.redis_url and not settings.standalone:

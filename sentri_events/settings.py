@@ -41,6 +41,11 @@ class Settings:
         "Secret of the tokens, 32 bytes or more; the first of several, by spaces, signs. Without it nobody is asked.",
         secret=True,
     )
+    jwks: str = _setting(
+        "",
+        "SENTRI_EVENTS_JWKS",
+        "Public keys (JWKS) of another issuer of tokens, RS256 or ES256: a file or an https URL (extra: jwks).",
+    )
     jwt_audience: str = _setting("", "SENTRI_EVENTS_JWT_AUDIENCE", "The aud that every token must have.")
     jwt_issuer: str = _setting("", "SENTRI_EVENTS_JWT_ISSUER", "The iss that every token must have.")
     no_query_token: bool = _setting(
@@ -175,7 +180,7 @@ class Settings:
                 raise SettingsError(
                     f"{_label('cors_origin')} takes origins such as https://app.example.org, not {origin!r}."
                 )
-        if self.artifacts and self.jwt_secrets and not self.artifact_secret:
+        if self.artifacts and self.asks and not self.artifact_secret:
             raise SettingsError(f"{_label('artifacts')} needs {_label('artifact_secret')}: links are what opens them.")
         if any(len(secret.encode()) < LEAST_SECRET for secret in self.jwt_secrets):
             raise SettingsError(f"{_label('jwt_secret')} must have at least {LEAST_SECRET} bytes, each of several.")
@@ -201,6 +206,11 @@ class Settings:
     def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
         """The networks of the proxies that are trusted."""
         return tuple(map(ipaddress.ip_network, filter(None, map(str.strip, self.trusted_proxies.split(",")))))
+
+    @property
+    def asks(self) -> bool:
+        """Whether callers are asked who they are."""
+        return bool(self.jwt_secrets or self.jwks)
 
     @property
     def jwt_secrets(self) -> tuple[str, ...]:

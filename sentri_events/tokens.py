@@ -30,23 +30,24 @@ class Tokens:
         self._issuer = settings.jwt_issuer or None
         self._clock = clock
 
-    def read(self, token: str, ambient: bool = False) -> Caller:
-        """Whom the token names. Raises `Refused`."""
-        return caller(self.claims(token), ambient)
+    def read(self, token: str, ambient: bool = False, keys: Sequence[jwt.PyJWK] = ()) -> Caller:
+        """Whom the token names, if it is signed by a secret or by one of `keys`, and valid now. Raises `Refused`."""
+        return caller(self._claims(token, keys), ambient)
 
-    def claims(self, token: str) -> dict[str, Any]:
-        """What a token says that is signed, and valid now. Raises `Refused`."""
+    def _claims(self, token: str, keys: Sequence[jwt.PyJWK]) -> dict[str, Any]:
         if len(token) > MAX_TOKEN:
             raise Refused("it is too long")
-        refusal = Refused("nobody signed it: no secret is set")
-        for secret in self._secrets:
+        refusal = Refused("nobody is known who could have signed it")
+        # By what a key is for, never by what the token says of itself.
+        tried: list[tuple[jwt.PyJWK | str, str]] = [(key, key.algorithm_name) for key in keys]
+        for key, algorithm in [*tried, *((secret, ALGORITHM) for secret in self._secrets)]:
             try:
-                return self.verified(token, secret, ALGORITHM)
+                return self._verified(token, key, algorithm)
             except Refused as error:
                 refusal = error
         raise refusal
 
-    def verified(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
+    def _verified(self, token: str, key: jwt.PyJWK | str, algorithm: str) -> dict[str, Any]:
         """The claims, if that key made the token by that algorithm; it ends at its `exp`, to the second."""
         try:
             claims: dict[str, Any] = jwt.decode(

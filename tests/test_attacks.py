@@ -223,7 +223,7 @@ def _signed(header: dict[str, Any], claims: dict[str, Any]) -> str:
 
 OTHER_KEY = {"kty": "oct", "k": base64.urlsafe_b64encode(OTHER_SECRET.encode()).decode()}
 TOKENS: dict[str, Callable[[], str]] = {
-    "CWE-347 alg none": lambda: jwt.encode(_claims(), None, algorithm="none"),
+    "CWE-347 alg none": lambda: jwt.encode(_claims(), "", algorithm="none"),
     "CWE-347 alg None, spelled otherwise": lambda: _joined({"alg": "nOnE", "typ": "JWT"}, _claims(), b""),
     "CWE-347 no signature": lambda: token(role="admin").rpartition(".")[0] + ".",
     "CWE-347 no third part": lambda: token(role="admin").rpartition(".")[0],

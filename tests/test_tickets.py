@@ -183,7 +183,7 @@ async def test_forged_tickets(tmp_path: Path) -> None:
         "",
         "x",
         "a.b.c",
-        jwt.encode(claims, None, "none"),
+        jwt.encode(claims, "", "none"),
         jwt.encode(claims, OTHER_SECRET, "HS256"),
         "é.é.é",
     ):
