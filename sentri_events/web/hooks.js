@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "./vendor/htm-preact.js";
 
+const QUIET = 300; // milliseconds without another change before the address is changed, too: browsers limit that
 const PAUSE = 80; // milliseconds between two drawings at least; hidden tabs draw once a second
 
 /** A function that draws the component again, soon, however often it is called. */
@@ -45,4 +46,14 @@ export function useClock(running) {
     return () => clearInterval(timer);
   }, [running]);
   return running ? Math.max(now, Date.now()) : now;
+}
+
+/** A function that calls `act` with what it was last given, once it is quiet. */
+export function useLater(act) {
+  const timer = useRef(null);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  return (value) => {
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => act(value), QUIET);
+  };
 }

@@ -5,13 +5,13 @@
 
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/htm-preact.js";
 import { setQuery, useAddress } from "../address.js";
+import { useLater } from "../hooks.js";
 import { Player } from "../player.js";
 import { clock } from "../words.js";
 
 const SPEEDS = [1, 2, 5, 10, 30, 100, 300];
 const ENOUGH = 60_000; // milliseconds: the first speed that is offered takes no longer
 const PARTS = 150; // of the picture above the scrubber
-const QUIET = 300; // milliseconds without another step, before the address is changed
 
 export function ReplayBar({ full, document, replayed, onReplay }) {
   const [{ at }] = useAddress();
@@ -98,14 +98,4 @@ function usePlaying(playing, onFrame) {
     let frame = requestAnimationFrame(draw);
     return () => cancelAnimationFrame(frame);
   }, [playing]);
-}
-
-/** A function that calls `act` with what it was last given, once it is quiet. */
-function useLater(act) {
-  const timer = useRef(null);
-  useEffect(() => () => clearTimeout(timer.current), []);
-  return (value) => {
-    clearTimeout(timer.current);
-    timer.current = setTimeout(() => act(value), QUIET);
-  };
 }
