@@ -4,8 +4,8 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import NamedTuple
 
 from sentri_events.caller import DEV_WORKSPACE, DEVELOPER, SCRAPER, Caller
 from sentri_events.errors import SettingsError, Unauthorized
@@ -19,15 +19,16 @@ from sentri_events.tickets import Tickets
 from sentri_events.tokens import Tokens
 
 
-class Credential(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Credential:
     """What a request brings along, unread: a token, or a ticket for the stream at `url` (path and query).
 
     An `ambient` one a browser sends whatever page makes it ask.
     """
 
-    text: str
+    text: str = field(repr=False)
     ambient: bool = False
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
 
 
 class Access:
@@ -59,7 +60,7 @@ class Access:
             return DEVELOPER
         for credential in credentials:
             try:
-                return await self._read(*credential)
+                return await self._read(credential)
             except Unauthorized:
                 continue
         raise Unauthorized
@@ -73,15 +74,16 @@ class Access:
             if caller.jti in self.revocations:
                 raise Unauthorized
 
-    async def _read(self, text: str, ambient: bool, url: str | None) -> Caller:
-        if url is not None:
-            caller = await self.tickets.read(text, url)
+    async def _read(self, credential: Credential) -> Caller:
+        text = credential.text
+        if credential.url is not None:
+            caller = await self.tickets.read(text, credential.url)
             await self.check(caller)
             return caller
         if self._metrics_token and hmac.compare_digest(text.encode(), self._metrics_token.encode()):
             return Caller(DEV_WORKSPACE, SCRAPER)
         keys = await self._keys.find(text) if self._keys is not None else []
-        caller = self._tokens.read(text, ambient, keys)
+        caller = self._tokens.read(text, credential.ambient, keys)
         await self.check(caller)
         return caller
 

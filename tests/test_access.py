@@ -1,12 +1,18 @@
 """Who may do what over HTTP: credentials, roles and workspaces, on every route."""
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tornado.web import RequestHandler
 
-from tests.raw import Answer, Stream, ask, data
+from sentri_events.handlers import routes
+from sentri_events.server import open_hub
+from sentri_events.settings import Settings
+from tests.raw import Answer, Connection, Head, Stream, ask, data, request
 from tests.server_process import ServerProcess
 from tests.tokens import OTHER_SECRET, SECRET, VECTOR, bearer, runner, token
 
@@ -250,3 +256,50 @@ def test_a_stream_is_for_whoever_may(guarded: ServerProcess) -> None:
 def test_what_has_no_route_is_missing_for_everyone(guarded: ServerProcess) -> None:
     assert ask(guarded.port, "GET", "/api/v1/nothing").status == 404
     assert ask(guarded.port, "GET", "/api/runs/ours").status == 308
+
+
+# What has nothing of a workspace's (the page, health, files by their links) or is tried elsewhere (admin, metrics).
+ELSEWHERE = {
+    "/", "/runs/x", "/static/0/x", "/health", "/health/ready", "/artifacts/x", "/metrics", "/api/runs/x", "/api/x",
+    "/api/v1/tickets", "/api/v1/workspace/events", "/api/v1/admin/streams", "/api/v1/admin/streams/x",
+}  # fmt: skip
+
+
+async def test_no_route_is_forgotten(tmp_path: Path) -> None:
+    """Whoever adds one adds it above, or says why not. Mutant: a route for runs that is in no table here."""
+    async with open_hub(Settings(database=f"sqlite:///{tmp_path}/events.db")) as hub:
+        tried = {(method, path.partition("?")[0].format(run="x", project="x")) for method, path, _, _ in ROUTES}
+        tried |= {("GET", path.partition("?")[0]) for path in LISTS}
+        forgotten = []
+        for spec in routes(hub):
+            path = re.sub(r"\(.*?\)|\.\*", "x", spec.regex.pattern.replace("([0-9a-f]+)", "0").rstrip("$"))
+            path = re.sub(r"\\(.)", r"\1", path)
+            for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+                missing = getattr(spec.handler_class, method.lower()) is RequestHandler._unimplemented_method
+                if not missing and path not in ELSEWHERE and (method, path) not in tried:
+                    forgotten.append((method, path))
+        assert forgotten == [("POST", "/api/v1/projects")]  # makes one; what a taken id says is the same for everyone
+
+
+def test_the_live_list_holds_nothing_foreign(guarded: ServerProcess) -> None:
+    for headers, number in ((VIEWER, 2), (bearer(token("WS-2", "admin")), 0)):
+        with Connection(guarded.port) as connection:
+            connection.send(request("GET", "/api/v1/workspace/events", headers, version="1.0"))
+            assert Head.read(connection).status == 200
+            connection.until(b"data: ")
+            assert (len(json.loads(connection.until(b"\n\n"))["data"]) >= number) is True
+            if not number:
+                assert ask(guarded.port, "GET", "/api/v1/admin/streams", headers=headers).json["total"] == 1
+
+
+def test_an_admin_knows_of_no_foreign_stream(guarded: ServerProcess) -> None:
+    foreign = bearer(token("WS-2", "admin"))
+    with Stream(guarded.port, "ours", headers=VIEWER) as stream:
+        stream.block()
+        (about,) = ask(guarded.port, "GET", "/api/v1/admin/streams", headers=ADMIN).json["data"]
+        there, missing = (
+            same(ask(guarded.port, "DELETE", f"/api/v1/admin/streams/{id}", headers=foreign))
+            for id in (about["id"], about["id"][:-1] + ("0" if about["id"][-1] != "0" else "1"))
+        )
+        assert there == missing
+        assert there[0] == 404
