@@ -255,6 +255,7 @@ def _greeting(settings: Settings, listening: socket.socket) -> list[str]:
     return [
         f"sentri-events listens on {url}",
         f"its data is in {location(settings.database)}",
+        *(["callers need a token: sentri-events token mint --help"] if settings.asks else []),
         "try, in another terminal:",
         f"  {_command()} exec --url {url} --project demo -- echo hello",
         f"  pytest --sentri-url {url} --sentri-project demo",

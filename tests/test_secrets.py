@@ -50,7 +50,7 @@ def raw(server: ServerProcess, data: bytes) -> bytes:
 
 
 def test_nothing_leaks(talkative: ServerProcess) -> None:
-    """Mutant: a request was logged with its query."""
+    """Mutant: a request logged with its query, and without the mask of `logs`; each alone is not enough."""
     server, port = talkative, talkative.port
     good, over, foreign = token(role="admin", jti="j"), token(lifetime=-9), token(secret=OTHER_SECRET)
     heard: list[bytes] = []
