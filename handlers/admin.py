@@ -1,7 +1,6 @@
 """What an operator asks and does by hand: who watches what, since when, how far behind; and the end of a stream."""
 
 import os
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -87,7 +86,7 @@ def _about(stream: Socket) -> dict[str, Any]:
         "path": stream.client.path,
         "who": str(stream.caller),
         "address": stream.client.address,
-        "since": iso(int((time.time() - stream.age) * 1000)),
+        "since": iso(int(stream.since * 1000)),
         "state": "ending" if not viewers else "live" if all(viewer.live for viewer in viewers) else "behind",
         "runs": runs,
         "behind": sum(run["head"] - run["cursor"] for run in runs),

@@ -8,6 +8,7 @@ import math
 import random
 import socket
 import struct
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -81,11 +82,14 @@ class Streams:
 
 
 class Socket:
-    """Writes straight to a socket; what the socket does not take is the only thing that is kept."""
+    """Writes straight to a socket; what the socket does not take is the only thing that is kept.
+
+    `since` is when it was opened (seconds since 1970).
+    """
 
     __slots__ = (
         "_began", "_finishing", "_heartbeat", "_last", "_loop", "_moved", "_sent", "_socket", "_streams",
-        "_unsent", "_until", "_viewer", "client", "number",
+        "_unsent", "_until", "_viewer", "client", "number", "since",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, streams: Streams, client: Client, chunked: bool, heartbeat: bytes) -> None:
@@ -98,6 +102,7 @@ class Socket:
         self._viewer: Viewer | None = None
         self._unsent: memoryview | None = None
         self._finishing = ""
+        self.since = time.time()
         self._began = self._moved = self._loop.time()
         self._until = self._began + streams.lifetime * random.uniform(0.75, 1)
         self._sent = 0
@@ -122,11 +127,6 @@ class Socket:
     def viewer(self) -> Viewer | None:
         """Who follows by it, once it has begun."""
         return self._viewer
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was opened."""
-        return self._loop.time() - self._began
 
     @property
     def sent(self) -> int:

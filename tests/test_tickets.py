@@ -15,10 +15,10 @@ from sentri_events.tickets import AUDIENCE, FIRST_USE, Tickets, digest
 from tests.raw import Answer, Connection, Head, Stream, ask, data, id_of, request
 from tests.server_process import ServerProcess
 from tests.test_terms import ENV, QA, make_run, revoke, say, serving
-from tests.tokens import OTHER_SECRET, SECRET, bearer, runner, token
+from tests.tokens import IN_2100, OTHER_SECRET, SECRET, bearer, runner, token
 
 URL = "/api/v1/runs/r/events?logs=1"
-CALLER = Caller("WS-1", "admin", "somebody", expires=time.time() + 3600, jti="j")
+CALLER = Caller("WS-1", "admin", "somebody", expires=IN_2100, jti="j")
 
 
 @pytest.fixture(scope="module")

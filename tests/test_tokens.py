@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sentri_events.caller import ADMIN, PUBLISHER, QA_LEAD, VIEWER, Caller
 from sentri_events.settings import Settings
 from sentri_events.tokens import LEEWAY, MAX_TOKEN, Refused, Tokens, caller
-from tests.tokens import OTHER_SECRET, SECRET, VECTOR, runner, token
+from tests.tokens import IN_2100, OTHER_SECRET, SECRET, VECTOR, runner, token
 
 
 def tokens(secrets: str = SECRET, **settings: Any) -> Tokens:
@@ -32,7 +32,7 @@ def refusal(text: str, by: Tokens | None = None) -> str:
 
 def test_the_originals_token_is_read() -> None:
     """Its role is one of the whole original system, and no role here: that is a viewer's."""
-    assert tokens().read(VECTOR) == Caller("WS-1", VIEWER, "USR-1", None, 4102444800.0, "j-1")
+    assert tokens().read(VECTOR) == Caller("WS-1", VIEWER, "USR-1", None, IN_2100, "j-1")
 
 
 def test_a_token_names_workspace_role_and_end() -> None:
@@ -46,7 +46,7 @@ def test_a_token_names_workspace_role_and_end() -> None:
 @pytest.mark.parametrize("role", ["root", "ADMIN", "", 7, None, ["admin"], PUBLISHER, "metrics"])
 def test_an_unknown_role_is_a_viewers(role: Any) -> None:
     """Mutant: the token's word taken as it is gave "publish" the right to publish anywhere."""
-    claims = {"workspaceId": "WS-1", "role": role, "exp": 4102444800}
+    claims = {"workspaceId": "WS-1", "role": role, "exp": IN_2100}
     assert caller(claims).role == VIEWER
 
 
@@ -71,9 +71,9 @@ def test_a_scope_to_publish_takes_all_else_away() -> None:
         ({"exp": None}, "exp"),
         ({"exp": "soon"}, "exp"),
         ({"exp": float("inf")}, "exp"),
-        ({"exp": time.time() - 1}, "expired"),
-        ({"nbf": time.time() + 60}, "not yet valid"),
-        ({"iat": time.time() + 60}, "not yet valid"),
+        ({"exp": 1}, "expired"),
+        ({"nbf": IN_2100}, "not yet valid"),
+        ({"iat": IN_2100}, "not yet valid"),
         ({"aud": "another"}, "udience"),
         ({"sub": 7}, "ubject"),
     ],
@@ -96,7 +96,7 @@ def test_a_token_ends_at_its_exp() -> None:
 
 def test_the_algorithm_is_pinned() -> None:
     """CWE-347. Mutant: `algorithms` of all that PyJWT knows let HS512 through."""
-    claims = {"workspaceId": "WS-1", "role": "admin", "exp": 4102444800}
+    claims = {"workspaceId": "WS-1", "role": "admin", "exp": IN_2100}
     head, body = part({"alg": "none", "typ": "JWT"}), part(claims)
     for forged in (f"{head}.{body}.", f"{head}.{body}.AA", jwt.encode(claims, SECRET * 2, "HS512")):
         assert "alg" in refusal(forged)

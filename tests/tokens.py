@@ -6,8 +6,9 @@ from typing import Any
 import jwt
 
 SECRET = "0123456789abcdef0123456789abcdef"
+IN_2100 = 4_102_444_800
 OTHER_SECRET = "fedcba9876543210fedcba9876543210"
-# The original's own: HS256 by SECRET, sub USR-1, role user, jti j-1, workspaceId WS-1, exp 2100-01-01.
+# The original's own: HS256 by SECRET, sub USR-1, role user, jti j-1, workspaceId WS-1, exp IN_2100.
 VECTOR = (
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJVU1ItMSIsImVtYWlsIjoiYUBiLmMiLCJuYW1lIjoiQSIsInJvbGUiOiJ1c2VyIiwia"
     "nRpIjoiai0xIiwid29ya3NwYWNlSWQiOiJXUy0xIiwiaWF0IjoxNzAwMDAwMDAwLCJleHAiOjQxMDI0NDQ4MDB9.qWmZGaJsizcLsHs-y7frxqTmXb"
@@ -19,10 +20,10 @@ def token(
     workspace: str | None = "WS-1",
     role: str | None = "viewer",
     secret: str = SECRET,
-    lifetime: float = 600,
+    lifetime: float = 86400,
     **more: Any,
 ) -> str:
-    """A token; None leaves a claim out."""
+    """A token, for longer than all tests take; None leaves a claim out."""
     claims = {"sub": "somebody", "workspaceId": workspace, "role": role, "exp": int(time.time() + lifetime), **more}
     return jwt.encode({name: value for name, value in claims.items() if value is not None}, secret, "HS256")
 
