@@ -2,6 +2,8 @@
 
 import asyncio
 
+from msgspec.structs import replace
+
 from sentri_events.access import Access
 from sentri_events.dialect import StreamDialect
 from sentri_events.event import Event, encode, iso
@@ -87,7 +89,7 @@ class StreamHandler(StreamingHandler):
             reset = "trimmed"
         links = self.access.links
         if links is not None:
-            events = [event._replace(json=links.event(event.type, event.json)) for event in events]
+            events = [replace(event, json=links.event(event.type, event.json)) for event in events]
         lines = [b'{"seq":%d,"at":"%b","event":%b}' % (e.seq, iso(e.at).encode(), e.json) for e in events]
         body = b'{"epoch":"%b","events":[%b],"head":%d,"ended":%b' % (
             place.epoch.encode(),

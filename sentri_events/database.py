@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ PRAGMAS: dict[str, str | int] = {
     "secure_delete": "off",  # some builds write zeros over what is deleted: a prune would hold the lock for seconds
 }
 MIGRATIONS = Path(__file__).parent / "migrations"
+TOGETHER = 50  # rows that are inserted by one statement
 _OUR_FAULT = {"DataError", "IntegrityError", "ProgrammingError"}
 _NOT_OUR_FAULT = {"InsufficientPrivilege", "InvalidSchemaName"}  # although they are of ProgrammingError
 log = logging.getLogger(__name__)
@@ -214,6 +216,21 @@ def execute_many(database: PooledDatabase, sql: str, rows: Sequence[Sequence[Any
     cursor = database.cursor()
     try:
         cursor.executemany(sql.replace("?", database.param), rows)
+    finally:
+        cursor.close()
+
+
+def insert_many(database: PooledDatabase, into: str, rows: Sequence[Sequence[Any]]) -> None:
+    """New rows `into` a table, `table (column, …)`. Many a statement: one by one they take a database twice as long."""
+    mark = f"({', '.join([database.param] * len(rows[0]))})"
+    whole = len(rows) - len(rows) % TOGETHER
+    chunks = [list(chain.from_iterable(rows[first : first + TOGETHER])) for first in range(0, whole, TOGETHER)]
+    cursor = database.cursor()
+    try:
+        if chunks:
+            cursor.executemany(f"INSERT INTO {into} VALUES {', '.join([mark] * TOGETHER)}", chunks)
+        if whole < len(rows):
+            cursor.executemany(f"INSERT INTO {into} VALUES {mark}", rows[whole:])
     finally:
         cursor.close()
 

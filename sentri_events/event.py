@@ -35,11 +35,12 @@ _ARRAYS = ("results", "tests", "testQueue")
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_TIME = 253_402_300_799_999  # the last millisecond of the year 9999
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_BRACKET = ord("[")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """One event before it has a number. `at` is in milliseconds since 1970; `effect` is the payload where the type
     changes the run document (`result`, `update`, `done`), else None."""
 
@@ -50,7 +51,7 @@ class Draft(NamedTuple):
     effect: dict[str, Any] | None
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event of a run. A volatile one has seq 0 and is in no store."""
 
     run: str
@@ -106,7 +107,7 @@ def _read_lines(body: bytes) -> list[dict[str, Any]]:
     for number, line in enumerate(body.split(b"\n"), 1):
         if line and not line.isspace():
             try:
-                payload = _read(line, f"Line {number}")
+                payload = _read(line, "Line %d", number)
             except Invalid as error:  # a broken line is said first, wherever it is
                 too_deep = too_deep or error
                 continue
@@ -118,15 +119,15 @@ def _read_lines(body: bytes) -> list[dict[str, Any]]:
     return payloads
 
 
-def _read(json: bytes, what: str) -> Any:
+def _read(json: bytes, what: str, *place: int) -> Any:
     try:
         return _decode(json)
     except RecursionError:
-        raise Invalid(f"{what} is nested deeper than {MAX_DEPTH}.") from None
+        raise Invalid(f"{what % place} is nested deeper than {MAX_DEPTH}.") from None
     except UnicodeDecodeError:
-        raise BadRequest(f"{what} is not UTF-8.") from None
+        raise BadRequest(f"{what % place} is not UTF-8.") from None
     except msgspec.MsgspecError as error:
-        raise BadRequest(f"{what} is not JSON: {_reason(error)}.") from None
+        raise BadRequest(f"{what % place} is not JSON: {_reason(error)}.") from None
 
 
 def drafts(payloads: list[dict[str, Any]], rules: Rules, now: int, volatile: bool = False) -> list[Draft]:
@@ -155,10 +156,12 @@ def drafts(payloads: list[dict[str, Any]], rules: Rules, now: int, volatile: boo
     return judged
 
 
-def draft(payload: Mapping[str, Any], rules: Rules, now: int, volatile: bool = False) -> Draft:
+def draft(payload: dict[str, Any], rules: Rules, now: int, volatile: bool = False) -> Draft:
     """Judge one event. Raises `TooLarge` or `Invalid` with the sentence of the first rule that it breaks."""
-    stored = {"type": payload.get("type"), **payload}
-    at = stored.pop("_at", None)
+    stored = payload
+    if "_at" in payload or next(iter(payload), None) != "type":
+        stored = {"type": payload.get("type"), **payload}
+        stored.pop("_at", None)
     json = encode(stored)
     if len(json) > rules.max_event_bytes:
         raise EventTooLarge(f"An event may have {rules.max_event_bytes} bytes, not {len(json)}.")
@@ -170,12 +173,13 @@ def draft(payload: Mapping[str, Any], rules: Rules, now: int, volatile: bool = F
     for key in stored:
         if key.startswith("_"):
             raise Invalid(f"The key {_shown(key)} is reserved: keys that begin with _ belong to the server.")
-    if json.count(b"{") + json.count(b"[") > MAX_DEPTH:
+    # Most events are flat, which is seen sooner than counted.
+    if (json.rfind(b"{") or _BRACKET in json) and json.count(b"{") + json.count(b"[") > MAX_DEPTH:
         check_depth(stored, "An event")
     if volatile and kind in ALWAYS_DURABLE:
         raise Invalid(f"{kind} cannot be volatile.")
     if "_at" in payload:
-        now = read_time(at, "_at")
+        now = read_time(payload["_at"], "_at")
     check = _CHECKS.get(kind)
     effect = check(stored) if check is not None else None
     return Draft(kind, json, now, volatile or kind in rules.volatile, effect)

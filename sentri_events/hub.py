@@ -244,8 +244,9 @@ class Hub:
             channel = self._channels.get(run)
             if channel is not None:
                 channel.deliver(own, since)
-        for event in events:
-            self.backend.publish(event)
+        if self.backend.shared:
+            for event in events:
+                self.backend.publish(event)
 
     def _touched(self, workspaces: set[str]) -> None:
         """Runs of theirs were made or changed. The others are told once a second: more often they would not look."""

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from sentri_events.dialect import StreamDialect
 from sentri_events.errors import NotFound, SentriEventsError
 from sentri_events.event import Event, encode
@@ -41,7 +43,7 @@ class MergedDialect(NamedTuple):
         return [self._block(event) for event in events]
 
     def _block(self, event: Event) -> Block:
-        text = self.stream.block(event._replace(json=_marked(event.json, event.run)))
+        text = self.stream.block(replace(event, json=_marked(event.json, event.run)))
         if not event.seq:
             return Block(None, False, text)
         return Block(write_position(event.epoch, event.seq), event.type == "done", text.partition(b"\n")[2])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from peewee import PostgresqlDatabase
 
 from sentri_events import store_read
-from sentri_events.database import execute, execute_many
+from sentri_events.database import execute, insert_many
 from sentri_events.errors import Conflict, Invalid, NotFound
 from sentri_events.event import Draft, Event, check_id, encode
 from sentri_events.models import Tables
@@ -76,15 +76,16 @@ class Transaction:
             raise Conflict("The run has ended.")
         epoch, before = row["epoch"], row["head"]
         head = before
-        for kind, json, at, volatile, effect in drafts:
-            if volatile:
+        for draft in drafts:
+            kind, at, json = draft.type, draft.at, draft.json
+            if draft.volatile:
                 self.events.append(Event(run, epoch, 0, at, kind, json))
                 continue
             head += 1
             self._rows.append((run, head, at, kind, json.decode()))
             self.events.append(Event(run, epoch, head, at, kind, json))
-            if effect is not None:
-                state.affect(kind, effect, at)
+            if draft.effect is not None:
+                state.affect(kind, draft.effect, at)
         state.put(head=head, heard_at=self.now)
         self.touched.add(workspace)
         if head == before:
@@ -234,8 +235,7 @@ class Transaction:
     def flush(self) -> None:
         """Send all that was collected to the database; the commit is the caller's."""
         if self._rows:
-            sql = "INSERT INTO event (run, seq, at, type, json) VALUES (?, ?, ?, ?, ?)"
-            execute_many(self._database, sql, self._rows)
+            insert_many(self._database, "event (run, seq, at, type, json)", self._rows)
             self._rows = []
         for state in self._runs.values():
             if state is not None:

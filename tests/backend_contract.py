@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 
 import pytest
+from msgspec.structs import replace
 
 from sentri_events.backend import Backend
 from sentri_events.event import Event, encode
@@ -175,7 +176,7 @@ class SharedBackendContract(BackendContract):
         run, near, far = new_run(), make(), make()
         async with started(near, far) as (_, ear):
             await far.subscribe(run)
-            near.publish(event(run, 0, LARGE, "frame")._replace(epoch=EPOCH))
+            near.publish(replace(event(run, 0, LARGE, "frame"), epoch=EPOCH))
             await until(lambda: ear.events, "it arrives")
             assert [(seen.epoch, seen.seq, seen.json) for seen in ear.events] == [
                 ("", 0, event(run, 0, LARGE, "frame").json)

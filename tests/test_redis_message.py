@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sentri_events.backends.message import LARGE, SIGNED, Bell, Hint, address, from_message, signature, to_message
 from sentri_events.errors import SentriEventsError
@@ -39,7 +40,7 @@ def test_there_and_back(payload: dict[str, Any], seq: int, at: int, epoch: str) 
         assert len(json) > LARGE
         assert letter == (event.run, epoch, seq)
     else:
-        assert letter == event._replace(at=at if seq else letter.at)
+        assert letter == replace(event, at=at if seq else letter.at)
 
 
 def test_a_bell_to_the_byte() -> None:

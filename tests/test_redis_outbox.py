@@ -1,5 +1,7 @@
 """What waits for Redis is bounded in number and bytes, words go before pictures, and no word is quite lost."""
 
+from msgspec.structs import replace
+
 from sentri_events.backends.message import Bell, Hint
 from sentri_events.backends.outbox import BATCH_BYTES, BATCH_EVENTS, MAX_BYTES, MAX_EVENTS, MAX_OWED, Outbox
 from sentri_events.event import Event
@@ -76,7 +78,7 @@ def test_the_newest_of_each_run_is_owed() -> None:
     for seq in (1, 3, 0):
         outbox.put(event("RUN-1", seq))
     outbox.put(event("RUN-2", 9))
-    outbox.put(event("RUN-2", 1)._replace(epoch="another"))
+    outbox.put(replace(event("RUN-2", 1), epoch="another"))
     outbox.open()
     outbox.lose([Hint("RUN-1", EPOCH, 2)])
     assert drained(outbox) == [Hint("RUN-1", EPOCH, 3), Hint("RUN-2", "another", 1)]
