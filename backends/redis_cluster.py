@@ -80,12 +80,12 @@ class RedisClusterBackend(RedisBackend):
                 self._doubtful.set()
             else:
                 self._unknown.over()
-            await asyncio.sleep(random.uniform(0.5, 1) * PAUSE)
+            await asyncio.sleep(random.uniform(0.5, 1) * PAUSE)  # nosec B311 # a pause
             await self._doubtful.wait()
 
     async def _ask(self) -> Slots:
         known = {*self._address.nodes, *(node for _, _, node in self._slots)}
-        chosen = random.sample(sorted(known), min(len(known), ASKED))
+        chosen = random.sample(sorted(known), min(len(known), ASKED))  # nosec B311 # whom to ask
         asked, ranges = await first_answer(self._address, chosen, b"CLUSTER", b"SLOTS")
         return sorted(
             (first, last, Node(host.decode() if host else asked.host, port))

@@ -85,7 +85,7 @@ class Line:
                 self._owner.interrupted()
             if clock() - began > 2 * PAUSES[1]:
                 pause = PAUSES[0]
-            await asyncio.sleep(random.uniform(0.5, 1) * pause)
+            await asyncio.sleep(random.uniform(0.5, 1) * pause)  # nosec B311 # a pause
             pause = min(2 * pause, PAUSES[1])
 
     async def flush(self) -> None:

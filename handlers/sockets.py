@@ -104,7 +104,7 @@ class Socket:
         self._finishing = ""
         self.since = time.time()
         self._began = self._moved = self._loop.time()
-        self._until = self._began + streams.lifetime * random.uniform(0.75, 1)
+        self._until = self._began + streams.lifetime * random.uniform(0.75, 1)  # nosec B311 # an end
         self._sent = 0
         self.number = streams.number()
         streams.opened(self)

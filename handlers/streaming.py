@@ -111,7 +111,7 @@ class StreamingHandler(BaseHandler):
             self._allow_origin()
             dialect = StreamDialect(chunked=self.request.version != "HTTP/1.0")
             self.why = str(error)
-            self.open_stream(dialect, b"").finish(retry(random.randint(*OVERLOADED)) + frame(b'{"type":"overloaded"}'))
+            self.open_stream(dialect, b"").finish(retry(random.randint(*OVERLOADED)) + frame(b'{"type":"overloaded"}'))  # nosec B311 # a pause
         else:
             super().write_error(status_code, **kwargs)
 

@@ -138,7 +138,7 @@ class Hub:
     def farewell(self) -> bytes:
         """The last block of a stream whose viewer is to come back: when, and each at another moment. It moves no id."""
         elsewhere = self.backend.shared or self.store.shared
-        return retry(random.randint(*(ELSEWHERE if elsewhere else HERE))) + b"\n"
+        return retry(random.randint(*(ELSEWHERE if elsewhere else HERE))) + b"\n"  # nosec B311 # a pause
 
     def send_away(self, viewer: Viewer) -> None:
         """End what it follows; it may come back with its position."""

@@ -31,7 +31,7 @@ def own_redis() -> Iterator[str]:
         path = Path(folder) / "valkey.sock"
         options = {"--port": "0", "--unixsocket": str(path), "--unixsocketperm": "700", "--save": "", "--dir": folder}
         words = [word for option in options.items() for word in option]
-        with subprocess.Popen(
+        with subprocess.Popen(  # nosec B603 # words of ours
             [program, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

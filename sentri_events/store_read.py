@@ -54,7 +54,7 @@ _decode_log = msgspec.json.Decoder(_Log).decode
 
 def head(tables: Tables, run: str) -> Head:
     """Raises `NotFound`."""
-    row = execute(tables.database, f"SELECT {_HEAD} FROM run WHERE id = ?", run).fetchone()
+    row = execute(tables.database, f"SELECT {_HEAD} FROM run WHERE id = ?", run).fetchone()  # nosec B608 # words of ours
     if row is None:
         raise NotFound
     return Head(*row)
@@ -65,7 +65,7 @@ def heads(tables: Tables, runs: Sequence[str]) -> dict[str, Head]:
     if not runs:
         return {}
     marks = ", ".join("?" * len(runs))
-    sql = f"SELECT id, {_HEAD} FROM run WHERE id IN ({marks})"
+    sql = f"SELECT id, {_HEAD} FROM run WHERE id IN ({marks})"  # nosec B608 # words of ours
     return {row[0]: Head(*row[1:]) for row in execute(tables.database, sql, *runs)}
 
 
@@ -267,7 +267,7 @@ def _problems(tables: Tables) -> list[str]:
     for (run,) in execute(tables.database, _COUNTS):
         found.append(f"Run {run}: its counts are not those of its results.")
     for table in ("event", "result", "field", "key"):
-        rows = execute(tables.database, f"SELECT DISTINCT run FROM {table} WHERE run NOT IN (SELECT id FROM run)")
+        rows = execute(tables.database, f"SELECT DISTINCT run FROM {table} WHERE run NOT IN (SELECT id FROM run)")  # nosec B608 # words of ours
         found += [f"Run {run} is gone, and has rows in the table {table}." for (run,) in rows]
     return found
 
@@ -281,7 +281,7 @@ _ENDS = (
     "WHERE (run.status = 'running') = (event.type = 'done')"
 )
 _COUNTS = (
-    "SELECT run.id FROM run LEFT JOIN result ON result.run = run.id WHERE run.floor < run.head GROUP BY run.id "
+    "SELECT run.id FROM run LEFT JOIN result ON result.run = run.id WHERE run.floor < run.head GROUP BY run.id "  # nosec B608 # words of ours
     "HAVING run.counted_total <> COUNT(result.test) OR "
     + " OR ".join(
         f"run.counted_{kind} <> COUNT(CASE WHEN result.counted_as = '{kind}' THEN 1 END)"

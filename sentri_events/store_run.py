@@ -69,7 +69,7 @@ class RunState:
         run = self.row["id"]
         if self._changed:
             assignments = ", ".join(f"{column} = ?" for column in self._changed)
-            execute(self._database, f"UPDATE run SET {assignments} WHERE id = ?", *self._changed.values(), run)
+            execute(self._database, f"UPDATE run SET {assignments} WHERE id = ?", *self._changed.values(), run)  # nosec B608 # words of ours
             self._changed = {}
         if self._results:
             execute_many(
@@ -124,7 +124,7 @@ def _index_of(test: str) -> str:
 def read_runs(database: Any, ids: Sequence[str], how: str = "") -> dict[str, RunState]:
     """Those of `ids` that exist, as the database has them now. `how` is what follows in the statement: order, lock."""
     marks = ", ".join("?" * len(ids))
-    cursor = execute(database, f"SELECT * FROM run WHERE id IN ({marks}) {how}", *ids)
+    cursor = execute(database, f"SELECT * FROM run WHERE id IN ({marks}) {how}", *ids)  # nosec B608 # words of ours
     rows = cursor.fetchall()
     names = [column[0] for column in cursor.description]
     states = (RunState(database, dict(zip(names, row, strict=True))) for row in rows)

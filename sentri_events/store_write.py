@@ -175,7 +175,7 @@ class Transaction:
             which = f"id IN ({some})" if isinstance(self._database, PostgresqlDatabase) else "status = 'running'"
             execute(
                 self._database,
-                f"UPDATE run SET heard_at = CASE WHEN heard_at + ? > ? THEN ? ELSE heard_at + ? END WHERE {which}",
+                f"UPDATE run SET heard_at = CASE WHEN heard_at + ? > ? THEN ? ELSE heard_at + ? END WHERE {which}",  # nosec B608 # words of ours
                 *(credit, self.now, self.now, credit),
             )
         execute(
@@ -207,8 +207,8 @@ class Transaction:
         if not self.trim(run, row[0]):
             return False
         for table, key in _OF_A_RUN:
-            some = f"SELECT {key} FROM {table} WHERE run = ? LIMIT {STEP}"
-            if execute(self._database, f"DELETE FROM {table} WHERE ({key}) IN ({some})", run).rowcount == STEP:
+            some = f"SELECT {key} FROM {table} WHERE run = ? LIMIT {STEP}"  # nosec B608 # words of ours
+            if execute(self._database, f"DELETE FROM {table} WHERE ({key}) IN ({some})", run).rowcount == STEP:  # nosec B608 # words of ours
                 return False
         execute(self._database, "DELETE FROM run WHERE id = ?", run)
         return True
@@ -263,7 +263,7 @@ class Transaction:
         return state
 
     def _is_taken(self, table: str, id: str) -> bool:
-        return execute(self._database, f"SELECT 1 FROM {table} WHERE id = ?", id).fetchone() is not None
+        return execute(self._database, f"SELECT 1 FROM {table} WHERE id = ?", id).fetchone() is not None  # nosec B608 # words of ours
 
     def _project(self, workspace: str, id: str, make: bool) -> None:
         row = execute(self._database, "SELECT workspace FROM project WHERE id = ?", id).fetchone()

@@ -127,4 +127,4 @@ def pause(failures: int, first: float, least: float = 0.0) -> float:
     so that those who lost a server together do not come back together.
     """
     grown: float = min(first * 2 ** min(failures, 16), max(first, _LONGEST_PAUSE))
-    return max(grown, least) * random.uniform(1.0, 1.5)
+    return max(grown, least) * random.uniform(1.0, 1.5)  # nosec B311 # a pause
