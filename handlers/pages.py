@@ -79,7 +79,6 @@ class Pages:
 class _FileHandler(BaseHandler):
     reads = None  # the page is the same for all; what it shows, it asks for
     policy = POLICY
-    policy = POLICY
 
     def initialize(self, hub: Hub, access: Access, pages: Pages) -> None:  # type: ignore[override]
         """`pages` holds the files."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.browser import Tabs
+from tests.screenshots import stamp
 from tests.server_process import ServerProcess
 
 if TYPE_CHECKING:
@@ -83,6 +85,32 @@ def test_the_head_shows_how_a_run_stands(server: ServerProcess, tabs: Tabs) -> N
     assert page.title() == "✕ 1 failed · nightly"
 
 
+def test_what_remains_is_estimated_as_long_as_its_pace_holds(server: ServerProcess, tabs: Tabs) -> None:
+    """A second for each of five tests, and three to go. Caught: "about 0:00 to go" for as long as it still takes."""
+    begin = datetime.now(UTC) - timedelta(seconds=5)
+    run = server.make_run(total=8, startedAt=stamp(begin))
+    for second in range(1, 6):
+        emit(server, run, {**result(f"test {second}", "passed"), "_at": stamp(begin + timedelta(seconds=second))})
+    page = tabs.open(f"{server.url}/runs/{run}")
+    page.wait_for_selector(".head >> text=/about 0:0[123] to go/")
+    page.locator(".head >> text=about").wait_for(state="detached")
+    assert page.locator(".numbers div").last.inner_text() == "to go\n3"
+
+
+def test_what_changes_is_said_to_screen_readers(server: ServerProcess, tabs: Tabs) -> None:
+    """Caught: a sentence for what was there when the page was opened, and none for the end."""
+    run = server.make_run()
+    emit(server, run, result("old", "failed"))
+    page = tabs.open(f"{server.url}/runs/{run}")
+    connection(page, "live")
+    said = page.locator("[aria-live=polite]")
+    assert said.inner_text() == ""
+    emit(server, run, result("a", "error", testName="the gateway"), result("b", "passed"))
+    said.get_by_text("2 failed, last the gateway.").wait_for()
+    emit(server, run, {"type": "done", "status": "failed"})
+    said.get_by_text("The run has ended: failed. 1 passed, 2 failed.").wait_for()
+
+
 def test_pictures_words_and_unknown_events_are_shown_as_they_come(server: ServerProcess, tabs: Tabs) -> None:
     """Caught: an unknown type that is dropped, and a picture that outlives its run."""
     run = server.make_run()
@@ -93,6 +121,7 @@ def test_pictures_words_and_unknown_events_are_shown_as_they_come(server: Server
     volatile(server, run, {"type": "frame", "data": PICTURE})
     assert page.get_attribute("figure img", "src") == f"data:image/jpeg;base64,{PICTURE}"
     page.wait_for_selector("figcaption >> text=now")
+    page.wait_for_selector(r"figcaption >> text=/[2-9]\.\d s old/")
     volatile(server, run, {"type": "mouse", "x": 17})
     page.click("summary >> text=mouse")
     page.wait_for_selector('.volatile pre >> text="x": 17')

@@ -55,7 +55,7 @@ def test_a_restart_and_cuts_lose_nothing_and_double_nothing(
     connection(page, "live")
     emit(server, run, *log(1500, 1501))
     server.kill()
-    connection(page, "reconnecting")
+    page.wait_for_selector(r"text=/Reconnecting in \d+ s/")
     page.wait_for_selector("text=not known since")
     server.start()
     emit(server, run, *log(1502, 1503))

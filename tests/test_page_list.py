@@ -72,16 +72,40 @@ def test_the_address_keeps_the_filter(server: ServerProcess, tabs: Tabs) -> None
     page.wait_for_selector("text=No run fits the filter.")
 
 
-def test_older_runs_come_by_scrolling(server: ServerProcess, tabs: Tabs) -> None:
-    """Caught: a list that ends after its first page."""
-    for number in range(120):
+def test_older_runs_come_by_scrolling_and_by_a_filter(server: ServerProcess, tabs: Tabs) -> None:
+    """Caught: a list that ends after its first page, and a filter that knows only what is shown."""
+    for number in range(70):
         server.make_run(name=f"run {number}")
     page = tabs.open(server.url)
-    page.wait_for_selector(".run >> text=run 119")
-    assert len(names(page)) < 120
+    page.wait_for_selector(".run >> text=run 69")
+    assert len(names(page)) < 70
+    with page.expect_request("**/api/v1/runs?text=RUN+1&*"):
+        page.get_by_label("Text").fill("RUN 1")
+    shows(page, *(f"run {number}" for number in reversed((1, *range(10, 20)))))
+    page.get_by_label("Text").fill("")
+    page.wait_for_selector(".run >> text=run 69")
+    page.mouse.move(600, 400)
     while page.locator('.run .name >> text="run 0"').count() == 0:
-        page.keyboard.press("End")
-    assert names(page) == [f"run {number}" for number in reversed(range(120))]
+        page.mouse.wheel(0, 4000)
+    assert names(page) == [f"run {number}" for number in reversed(range(70))]
+
+
+def test_it_goes_on_after_a_restart(server: ServerProcess, tabs: Tabs) -> None:
+    """Caught: a clock that ticks for a run that nobody hears of, and an end in the meantime that is not told."""
+    tabs.forgiven = ["net::ERR"]
+    run = server.make_run(name="nightly")
+    page = tabs.open(server.url)
+    connection(page, "live")
+    server.kill()
+    connection(page, "reconnecting")
+    stopped = page.locator(".run .time").inner_text()
+    page.wait_for_selector(r"text=/Reconnecting in \d+ s|Reconnecting …/")
+    server.start()
+    assert page.locator(".run .time").inner_text() == stopped
+    emit(server, run, {"type": "done", "status": "completed"})
+    server.make_run(name="morning")
+    shows(page, "morning", "nightly")
+    page.locator(".run", has_text="nightly").get_by_text("completed").wait_for()
 
 
 def test_a_run_is_opened_and_left_again(server: ServerProcess, tabs: Tabs) -> None:

@@ -1,4 +1,4 @@
-// How long a run still takes, from the pace of its last results; null where that cannot be told yet. Pure.
+// How long a run still takes, from the pace of its last results; null where that cannot be told. Pure.
 
 const LAST = 50; // results whose pace counts: what is fast now may have been slow at first
 const LEAST = 5;
@@ -9,7 +9,9 @@ export function remaining(run, now) {
   const left = total - passed - failed - skipped;
   const times = [...run.results.values()].slice(-LAST).map((result) => result.at);
   if (left <= 0 || times.length < LEAST || times.some((time) => time === 0)) return null;
-  const span = Math.max(...times) - Math.min(...times);
-  const pace = run.results.size <= LAST ? (Math.max(...times) - Date.parse(run.fields.startedAt)) / times.length : span / (times.length - 1);
-  return Math.max(0, pace * left - (now - Math.max(...times)));
+  const last = Math.max(...times);
+  const begin = Date.parse(run.fields.startedAt);
+  const pace = run.results.size <= LAST ? (last - begin) / times.length : (last - Math.min(...times)) / (times.length - 1);
+  const takes = pace * left - (now - last);
+  return takes > 0 ? takes : null; // it should have ended by now: the pace holds no longer
 }

@@ -9,31 +9,49 @@ const PAGE = 50;
 const HEARING = new Set(["live", "polling", "connecting"]);
 
 export class ListFollower {
-  list = newList();
   connection = { name: "connecting" };
-  loaded = false; // the first page is here
   projects = []; // ids of all projects
   lost = 0; // since when (ms) nothing is heard, 0 while something is
+  pages = 0; // that were read
   #onChange;
-  #filter; // {project, status}: what the server selects by
-  #next = null; // the cursor of the next older page
-  #reading = false;
+  #shown; // a reading, as `begin` makes it
+  #coming = null; // the reading of another choice, until its first page is here
   #leave;
   #life = new AbortController();
   #endTokens;
 
-  constructor({ project = "", status = "" }, onChange) {
-    this.#filter = { project, status };
+  /** `choice`: {project, status, text}, each "" for all: what the server selects by. */
+  constructor(choice, onChange) {
+    this.#shown = begin(choice);
     this.#onChange = onChange;
-    this.#endTokens = onToken(() => this.loaded || this.more());
+    this.#endTokens = onToken(() => this.#readFirst());
     this.#leave = listen(
       { key: "list", kind: "list" },
       (entries) => {
-        applyList(this.list, entries);
+        for (const { list } of this.#readings()) applyList(list, entries);
         this.#onChange();
       },
-      (state) => this.#say(state),
+      (state) => {
+        this.#say(state);
+        if (state.name === "live" || state.name === "polling") this.#readFirst();
+      },
     );
+    this.more();
+  }
+
+  get list() {
+    return this.#shown.list;
+  }
+
+  /** Whether the newest runs of this choice are here. */
+  has(choice) {
+    return this.#shown.loaded && same(choice, this.#shown.choice);
+  }
+
+  /** Read the runs of another choice. The list stays as it is until the newest of them are here. */
+  select(choice) {
+    if (same(choice, this.#readings().at(-1).choice)) return;
+    this.#coming = begin(choice);
     this.more();
   }
 
@@ -45,24 +63,33 @@ export class ListFollower {
 
   /** Read the next older page, unless all are here. */
   async more() {
-    if (this.#reading || (this.loaded && this.#next === null)) return;
-    this.#reading = true;
+    const reading = this.#readings().at(-1);
+    if (reading.busy || (reading.loaded && reading.next === null)) return;
+    reading.busy = true;
     try {
-      const parameters = { ...this.#filter, limit: PAGE, cursor: this.#next };
-      const page = await this.#ask("runs", parameters);
-      addRuns(this.list, page.data);
-      if (!this.loaded) this.projects = (await this.#ask("projects")).data.map((project) => project.id).sort();
-      this.#next = page.next;
-      this.loaded = true;
-      this.list.complete = page.next === null;
+      const page = await this.#ask("runs", { ...reading.choice, limit: PAGE, cursor: reading.next });
+      addRuns(reading.list, page.data);
+      Object.assign(reading, { next: page.next, loaded: true });
+      if (reading === this.#coming) [this.#shown, this.#coming] = [reading, null];
+      if (this.pages === 0) this.projects = (await this.#ask("projects")).data.map((project) => project.id).sort();
+      this.pages += 1;
     } catch (error) {
       if (error.name === "AbortError") return;
       if (error.status === undefined) throw error;
       if (error.status === 401) this.#say({ name: "signed out", sentence: error.message });
     } finally {
-      this.#reading = false;
+      reading.busy = false;
     }
     this.#onChange();
+  }
+
+  /** Try the first page again, where it did not come. */
+  #readFirst() {
+    if (!this.#readings().at(-1).loaded) this.more();
+  }
+
+  #readings() {
+    return this.#coming ? [this.#shown, this.#coming] : [this.#shown];
   }
 
   #ask(path, parameters) {
@@ -75,3 +102,8 @@ export class ListFollower {
     this.#onChange();
   }
 }
+
+/** The runs of one choice, of which none is read yet; `next` is the cursor of the page to read. */
+const begin = (choice) => ({ choice, list: newList(), next: null, loaded: false, busy: false });
+
+const same = (one, other) => ["project", "status", "text"].every((name) => one[name] === other[name]);

@@ -1,14 +1,13 @@
 // A list of runs as the live list's events make it: newest first, by when they were made. Pure.
 
-/** An empty list. `complete`: all that there are have been read. */
+/** An empty list. */
 export function newList() {
-  return { version: 0, runs: new Map(), complete: false };
+  return { runs: new Map() };
 }
 
 /** Take in runs of which documents are here; what is newer already stays. */
 export function addRuns(list, documents) {
   for (const document of documents) list.runs.set(document.id, merged(list.runs.get(document.id), document));
-  list.version += 1;
 }
 
 /** Apply the events of the live list. An event's run may stand in `run` or in the event itself. */
@@ -27,7 +26,7 @@ export function shown(list, { project = "", status = "", text = "" }) {
       (run) =>
         (!project || run.projectId === project) &&
         (!status || run.status === status) &&
-        (!wanted || `${run.id} ${run.name ?? ""} ${run.projectId}`.toLowerCase().includes(wanted)),
+        [run.id, run.name ?? "", run.projectId].some((part) => part.toLowerCase().includes(wanted)),
     )
     .sort((a, b) => (a.startedAt < b.startedAt ? 1 : a.startedAt > b.startedAt ? -1 : 0));
 }

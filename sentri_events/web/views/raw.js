@@ -22,12 +22,14 @@ export function RawView({ run, version }) {
       </label>
       <button onClick=${() => save(`${run.id}.ndjson`, asText(), "application/x-ndjson")}>Download as JSON lines</button>
     </div>
-    <ol class="raw card" aria-label="Events, newest first">
-      ${events
-        .slice(-most)
-        .reverse()
-        .map((entry) => html`<${Entry} key=${entry.seq} entry=${entry} />`)}
-    </ol>
+    ${events.length === 0
+      ? html`<p class="empty card">Nothing has happened yet.</p>`
+      : html`<ol class="raw card" aria-label="Events, newest first">
+          ${events
+            .slice(-most)
+            .reverse()
+            .map((entry) => html`<${Entry} key=${entry.seq} entry=${entry} />`)}
+        </ol>`}
     ${events.length > most &&
     html`<button class="older" onClick=${() => setMost(most + 5 * PAGE)}>Older ones: ${count(events.length - most)}</button>`}`;
 }

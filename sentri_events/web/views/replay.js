@@ -45,7 +45,7 @@ export function ReplayBar({ full, document, replayed, onReplay }) {
   });
 
   const step = length > 120_000 ? 1000 : 100;
-  return html`<footer class="replay ${replayed ? "replayed" : ""}" role="region" aria-label="Replay">
+  return html`<section class="replay ${replayed ? "replayed" : ""}" aria-label="Replay">
     <button class="icon play" onClick=${play} aria-label=${playing ? "Pause" : "Play"} title=${playing ? "Pause" : "Play it again"}>${playing ? "❚❚" : "▶"}</button>
     <div class="scrubber">
       <${Profile} profile=${profile} share=${length ? position / length : 1} />
@@ -67,7 +67,7 @@ export function ReplayBar({ full, document, replayed, onReplay }) {
       </select>
     </label>
     <button disabled=${!replayed} onClick=${end}>End replay</button>
-  </footer>`;
+  </section>`;
 }
 
 /** When there was much to see, and when tests failed. */

@@ -137,7 +137,7 @@ function Row({ index, name, row, run, begin, longest, workers, open, onOpen, onK
   const { result } = row;
   const share = (100 * (result?.durationMs ?? 0)) / longest;
   return html`<div class="row ${open ? "open" : ""}" role="row" aria-rowindex=${index + 2} data-index=${index} data-key=${name}>
-    <span role="cell">${result ? html`<${Status} status=${result.status} />` : html`<span class="dim">${run.ended ? "· not run" : "· to go"}</span>`}</span>
+    <span role="cell"><${Status} status=${result?.status ?? (run.ended ? "not run" : "to go")} /></span>
     <span class="test" role="cell">
       ${result
         ? html`<button title=${row.id} aria-expanded=${open} onClick=${onOpen} onKeyDown=${(event) => onKey(event, index)}>${row.name}</button>`

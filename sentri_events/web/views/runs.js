@@ -4,7 +4,7 @@ import { html, useEffect, useRef } from "../vendor/htm-preact.js";
 import { follow, runLink, useAddress } from "../address.js";
 import { ListFollower } from "../follow-list.js";
 import { setTitle } from "../favicon.js";
-import { useClock, useFollower } from "../hooks.js";
+import { useClock, useFollower, useLater } from "../hooks.js";
 import { shown } from "../list-state.js";
 import { ago, clock, duration } from "../words.js";
 import { FirstRun } from "./first-run.js";
@@ -13,29 +13,31 @@ import { SignIn } from "./sign-in.js";
 import { Status } from "./status.js";
 import { Top } from "./top.js";
 
+const LONGEST = 128; // characters of a text that the server searches for
 const STATUSES = ["running", "completed", "completed_empty", "failed", "aborted", "interrupted"];
 
 export function Runs() {
   const [query] = useAddress();
-  const { project = "", status = "" } = query;
-  const follower = useFollower(
-    (redraw) => new ListFollower({ project, status }, redraw),
-    `${project} ${status}`,
-  );
-  const runs = shown(follower.list, query);
+  const { project = "", status = "", text = "" } = query;
+  const choice = { project, status, text };
+  const follower = useFollower((redraw) => new ListFollower(choice, redraw), "list");
+  const select = useLater((wanted) => follower.select(wanted));
+  useEffect(() => select(choice), [project, status, text]);
+  const runs = shown(follower.list, choice);
   const ticking = useClock(true);
   const now = follower.lost || ticking; // of runs that nobody hears of, no clock goes on
   useEffect(() => setTitle("Runs · sentri-events"), []);
-  const filtered = project || status || query.text;
+  const filtered = project || status || text;
+  const signedOut = follower.connection.name === "signed out";
   return html`<${Top} connection=${follower.connection}><h1>Runs</h1></${Top}>
     <main>
-      ${follower.connection.name === "signed out" && html`<${SignIn} sentence=${follower.connection.sentence} />`}
-      <${Filter} query=${query} projects=${projectsOf(follower, query.project)} />
-      ${follower.loaded && runs.length === 0 && (filtered ? html`<p class="empty">No run fits the filter.</p>` : html`<${FirstRun} />`)}
+      ${signedOut && html`<${SignIn} sentence=${follower.connection.sentence} />`}
+      ${(follower.pages > 0 || !signedOut) && html`<${Filter} query=${query} projects=${projectsOf(follower, project)} />`}
+      ${runs.length === 0 && follower.has(choice) && (filtered ? html`<p class="empty">No run fits the filter.</p>` : html`<${FirstRun} />`)}
       <ol class="runs" aria-label="Runs, newest first">
         ${runs.map((run) => html`<${Row} key=${run.id} run=${run} now=${now} />`)}
       </ol>
-      <${More} follower=${follower} count=${runs.length} />
+      <${More} follower=${follower}>${!signedOut && !follower.has(choice) && "Loading …"}</${More}>
     </main>`;
 }
 
@@ -56,7 +58,7 @@ function Filter({ query, projects }) {
       </select>
     </label>
     <label class="wide">Text
-      <input type="search" value=${query.text ?? ""} onInput=${set("text")} placeholder="name or id" />
+      <input type="search" value=${query.text ?? ""} onInput=${set("text")} maxlength=${LONGEST} placeholder="name or id" />
     </label>
   </form>`;
 }
@@ -79,14 +81,14 @@ function Row({ run, now }) {
 }
 
 /** Reads the next page when it comes into view. */
-function More({ follower, count }) {
+function More({ follower, children }) {
   const element = useRef(null);
   useEffect(() => {
     const observer = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && follower.more());
     observer.observe(element.current);
     return () => observer.disconnect();
-  }, [follower, count]);
-  return html`<div ref=${element} class="more">${!follower.loaded && "Loading …"}</div>`;
+  }, [follower, follower.pages]);
+  return html`<div ref=${element} class="more">${children}</div>`;
 }
 
 function projectsOf({ projects, list }, chosen) {
