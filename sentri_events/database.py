@@ -197,9 +197,14 @@ def taking_time(database: PooledDatabase) -> Iterator[None]:
 
 
 def disconnect(database: PooledDatabase) -> None:
-    """Let go of this thread's connection, and so of its transaction, in whatever state they are."""
+    """Let go of this thread's transaction and connection, in whatever state they are."""
     try:
-        database.manual_close()
+        try:
+            if not database.is_closed() and isinstance(database, SqliteDatabase):
+                connection: Any = database.connection()  # type: ignore[no-untyped-call]
+                connection.rollback()  # or its lock would outlive the close while a traceback holds a cursor
+        finally:
+            database.manual_close()
     except Exception as error:
         if trouble(error) is None:
             raise

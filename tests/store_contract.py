@@ -262,6 +262,14 @@ class StoreContract:
             assert caplog.text.count("A write failed.") == 2
             assert await store.check() == []
 
+    async def test_an_error_that_somebody_keeps_holds_nobody_up(self, url: str) -> None:
+        """Its traceback has a cursor. Caught: without a rollback SQLite's lock outlives the connection's close."""
+        async with opened(url) as store:
+            (kept,) = await asyncio.gather(store.use("x", 1 << 70), return_exceptions=True)
+            assert kept is not None
+            assert not isinstance(kept, SentriEventsError)
+            await store.use("x", 1)
+
     # What is told, and when
 
     async def test_events_are_told_after_the_commit_and_before_the_answer(self, url: str) -> None:
