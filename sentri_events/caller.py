@@ -7,6 +7,7 @@ PUBLISHER = "publish"  # of a runner: publishes into the runs of one project, an
 SCRAPER = "metrics"  # of a monitor: reads the metrics, and may nothing else
 DEV_WORKSPACE = "default"
 LONGEST_SUBJECT = 64  # in a line of the log
+LATEST = 1 << 40  # seconds since 1970 that a token's end can be; of milliseconds, a time that is long ago
 _MAY = {
     VIEWER: {VIEWER},
     QA_LEAD: {VIEWER, QA_LEAD, PUBLISHER},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sentri_events.caller import ADMIN, DEV_WORKSPACE, PUBLISHER, QA_LEAD, VIEWER
+from sentri_events.caller import ADMIN, DEV_WORKSPACE, LATEST, PUBLISHER, QA_LEAD, VIEWER
 from sentri_events.cli_db import check_exists
 from sentri_events.errors import SettingsError
 from sentri_events.options import Duration, database_option, environment
@@ -87,7 +87,7 @@ def revoke(jti: str | None, duration: float, redis_url: str, database: str) -> i
         jti, expires = claims.get("jti"), claims.get("exp")
         if not isinstance(jti, str) or not jti:
             raise SettingsError("The token has no jti, so that it cannot be told from others: change the secret.")
-        until = float(expires) if isinstance(expires, int | float) else time.time() + A_YEAR
+        until = float(expires) if isinstance(expires, int | float) and 0 <= expires < LATEST else time.time() + A_YEAR
     import asyncio
 
     from sentri_events.server import revoke

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sentri_events.caller import LATEST
 from sentri_events.errors import Unavailable
 from sentri_events.store import Store
 
@@ -53,7 +54,7 @@ class Revocations:
         if not isinstance(jti, str) or not 1 <= len(jti) <= MAX_JTI or type(until) not in (int, float):
             log.warning("A token is said to be revoked in words that cannot be read.")
             return
-        if jti not in self._until and time.time() < until < 1 << 40:
+        if jti not in self._until and time.time() < until < LATEST:
             self._learn(jti, until)
             task = asyncio.create_task(self._keep(jti, until))
             self._tasks.add(task)

@@ -7,7 +7,7 @@ from typing import Any
 
 import jwt
 
-from sentri_events.caller import ADMIN, PUBLISHER, QA_LEAD, VIEWER, Caller
+from sentri_events.caller import ADMIN, LATEST, PUBLISHER, QA_LEAD, VIEWER, Caller
 from sentri_events.errors import Unauthorized
 from sentri_events.settings import RUN_ID, Settings
 
@@ -66,6 +66,8 @@ class Tokens:
             raise Refused(f"it cannot be read ({type(error).__name__})") from None
         if expires <= self._clock():
             raise Refused("it has expired")
+        if expires >= LATEST:
+            raise Refused("its exp is no time in seconds since 1970")
         return claims
 
     def mint(

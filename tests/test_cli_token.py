@@ -1,9 +1,11 @@
 """`sentri-events token`: what it makes is what a server believes, and no secret is an argument."""
 
+import base64
 import json
 import time
 from pathlib import Path
 
+import jwt
 import pytest
 
 from sentri_events.caller import ADMIN, PUBLISHER, VIEWER
@@ -101,6 +103,17 @@ def test_what_is_no_token(command: str, tmp_path: Path) -> None:
     assert (status, out) == (2, "")
     assert error.startswith("Error: That is no token: ")
     assert "nonsense" not in error
+
+
+@pytest.mark.parametrize("end", [1 << 70, float("inf"), float("nan"), -1, None])
+def test_a_token_whose_end_makes_no_sense_can_be_taken_back(tmp_path: Path, end: float | None) -> None:
+    """Mutant caught: whatever number it says is stored, in milliseconds."""
+    database = ("--database", f"sqlite:///{tmp_path}/events.db")
+    assert run("db", "upgrade", *database)[0] == 0
+    made = jwt.encode({"jti": "j", "exp": 0}, SECRET).split(".")
+    claims = json.dumps({"jti": "j", "exp": end}).encode()
+    made[1] = base64.urlsafe_b64encode(claims).rstrip(b"=").decode()
+    assert run("token", "revoke", *database, given=".".join(made).encode())[:2] == (0, "j is revoked.\n")
 
 
 def test_only_a_token_with_a_name_can_be_taken_back(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def test_a_scope_to_publish_takes_all_else_away() -> None:
         ({"exp": "soon"}, "exp"),
         ({"exp": float("inf")}, "exp"),
         ({"exp": 1}, "expired"),
+        ({"exp": 1000 * IN_2100}, "no time in seconds"),
         ({"nbf": IN_2100}, "not yet valid"),
         ({"iat": IN_2100}, "not yet valid"),
         ({"aud": "another"}, "udience"),
