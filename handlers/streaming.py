@@ -96,7 +96,8 @@ class StreamingHandler(BaseHandler):
     @contextmanager
     def admitted(self, *runs: str) -> Iterator[None]:
         """Inside, there is room for a stream, which keeps it if it is opened. Raises `TooMany`."""
-        self._places = self.hub.limits.enter(runs, self.account, self.request.remote_ip or "")
+        own = [f"{self.workspace}/{run}" for run in runs]  # how full a foreign run is, is nobody's business
+        self._places = self.hub.limits.enter(own, self.account, self.request.remote_ip or "")
         try:
             yield
         finally:

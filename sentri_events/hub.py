@@ -367,7 +367,8 @@ class Hub:
     async def _joined(self, workspace: str, run: str) -> AsyncIterator[Channel]:
         """The run's channel, begun, and kept while inside. Raises `NotFound` before anything is subscribed."""
         channel = self._channels.get(run)
-        if channel is None or channel.ended:
+        foreign = channel is not None and channel.place is not None and channel.place.workspace != workspace
+        if channel is None or channel.ended or foreign:  # a foreign run takes as long as a missing one, watched or not
             channel = await self._compared(workspace, run)
         if channel is None:
             channel = self._channels[run] = self.channel_kind(run, self.store, self.left, self._gone)

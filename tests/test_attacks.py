@@ -278,8 +278,9 @@ def test_a_write_that_another_site_made_a_browser_send_is_refused(server: Server
 
 
 def test_whether_a_run_exists_shows_in_no_answer_and_in_no_work(tmp_path: Path) -> None:
-    """CWE-204 and CWE-208: the same bytes, after the same statements. Mutant caught: `Hub.head` reads the run's
-    events before it asks whose it is."""
+    """CWE-204 and CWE-208: the same bytes, after the same statements; also while it is watched, by as many as may.
+    Mutants caught: `Hub.head` reads the run's events before it asks whose it is; a channel that is there answers for
+    the store; who is too many is told so before it is known whose the run is."""
     statements: list[str] = []
 
     class Note(logging.Handler):
@@ -288,7 +289,7 @@ def test_whether_a_run_exists_shows_in_no_answer_and_in_no_work(tmp_path: Path) 
 
     logger, note = logging.getLogger("peewee"), Note()
     level = logger.level
-    with Embedded(tmp_path, jwt_secret=SECRET, run_timeout=3600) as application:
+    with Embedded(tmp_path, jwt_secret=SECRET, run_timeout=3600, max_streams_per_run=1) as application:
         port = application.port
         ours, theirs = bearer(token(role="qa_lead")), bearer(token(workspace="WS-2", role="qa_lead"))
         assert ask(port, "POST", f"{API}/projects", {"id": "web"}, ours).status == 201
@@ -308,9 +309,8 @@ def test_whether_a_run_exists_shows_in_no_answer_and_in_no_work(tmp_path: Path) 
             ("POST", "/runs/{}/alive", b"", {}),
             ("POST", "/runs/{}/abort", b"", {}),
         ]
-        logger.addHandler(note)
-        logger.setLevel(logging.DEBUG)
-        try:
+
+        def compare() -> None:
             for method, path, body, headers in requests:
                 answers, work = [], []
                 for run in ("exists", "absent"):
@@ -321,6 +321,14 @@ def test_whether_a_run_exists_shows_in_no_answer_and_in_no_work(tmp_path: Path) 
                     answers.append((answer.status, answer.body))
                 assert answers[0] == answers[1] == (404, b'{"error":"not found"}'), path
                 assert work[0] == work[1], path
+
+        logger.addHandler(note)
+        logger.setLevel(logging.DEBUG)
+        try:
+            compare()
+            with Stream(port, "exists", headers=ours) as stream:
+                stream.block()
+                compare()
         finally:
             logger.setLevel(level)
             logger.removeHandler(note)
