@@ -12,6 +12,7 @@ from sentri_events.access import Access
 from sentri_events.errors import NotFound, Unauthorized
 from sentri_events.handlers.base import BaseHandler
 from sentri_events.hub import Hub
+from sentri_events.links import ROOT
 
 # A browser runs nothing of these, and saves whatever is none of them.
 KINDS = {
@@ -43,7 +44,7 @@ class ArtifactHandler(BaseHandler, StaticFileHandler):
         links = self.access.links
         if links is not None:
             token, end = (self.get_query_argument(name, "") for name in ("token", "exp"))
-            said = self.request.path
+            said = self.request.path[self.request.path.index(ROOT) :]  # wherever our routes are mounted
             if not any(links.opens(one, token, end) for one in {said, unquote(said)}):
                 raise Unauthorized("Invalid or expired artifact token.")
         if not self.hub.settings.artifacts or "\0" in path:

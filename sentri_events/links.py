@@ -1,6 +1,7 @@
 """Links to artifacts (screenshots, videos, traces), signed as the original does on the way out; they are stored bare.
 
-JSON of ours has no spaces and its strings no bare quotes, so that a link is found in its bytes, whatever stands around.
+JSON of ours is ASCII without spaces and its strings have no bare quotes, so that a link is found in its bytes, whatever
+stands around.
 """
 
 import base64
@@ -9,13 +10,15 @@ import hmac
 import re
 import time
 from collections.abc import Callable
+from json import loads
 
 ROOT = "/artifacts/"
 # Types whose events hold such links where the original signs them; `update` replaces fields of the run document.
 SIGNED = frozenset({"result", "screenshot", "snapshot", "update"})
-_ONE = re.compile(rb'("(?:screenshotPath|videoPath|tracePath|baselinePath|diffPath)":")(/artifacts/[^"?\\]*)(?=")')
-_LIST = re.compile(rb'"videoSegments":\[(?:(?:"[^"\\]*"|null),?)*\]')
-_OF_A_LIST = re.compile(rb'(")(/artifacts/[^"?\\]*)(?=")')
+_PATH = rb'(/artifacts/(?:[^"?\\]|\\u[0-9a-f]{4})*+)(?=")'  # letters of other alphabets are escaped
+_ONE = re.compile(rb'("(?:screenshotPath|videoPath|tracePath|baselinePath|diffPath)":")' + _PATH)
+_LIST = re.compile(rb'"videoSegments":\[(?:(?:"(?:[^"\\]|\\.)*+"|null),?)*+\]')
+_OF_A_LIST = re.compile(rb'(")' + _PATH)
 
 
 class Links:
@@ -51,7 +54,8 @@ class Links:
         return _LIST.sub(lambda found: _OF_A_LIST.sub(self._put, found[0]), json)
 
     def _put(self, found: re.Match[bytes]) -> bytes:
-        return found[1] + self.sign(found[2].decode()).encode()
+        path: str = loads(b'"%b"' % found[2])
+        return found[0] + self.sign(path).removeprefix(path).encode()
 
     def _token(self, path: str, end: int) -> str:
         digest = hmac.digest(self._secret, f"{path}:{end}".encode(), hashlib.sha256)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -121,11 +121,24 @@ def test_what_is_signed_is_what_the_original_signs() -> None:
     assert (result["url"], result["error"], shown["videoPath"]) == (SHOT, None, None)
     assert shown["logs"] == [f'"screenshotPath":"{SHOT}"']
     assert len([link for link in found(result) if "?" in link]) == SIGNED_OF_RESULT
-    paths: list[Any] = ["", "https://x/artifacts/x.png", f"{SHOT}?token=other", 'a"b', "/artifacts/é", 7, None, []]
+    paths: list[Any] = ["", "https://x/artifacts/x.png", f"{SHOT}?token=other", 'a"b', "/artifacts/\n", 7, None, []]
     for path in paths:
         same = encode({"screenshotPath": path, "videoSegments": [path], "x": SHOT})
         assert links.document(same) == same
     assert links.event("log", document) == document
+
+
+@pytest.mark.parametrize("name", ["é.png", "снимок 1.png", "\U0001f389.png", "plain.png"])
+def test_a_name_of_any_alphabet_is_signed_and_opened(keeper: ServerProcess, folder: Path, name: str) -> None:
+    """Mutant: only what JSON does not escape."""
+    (folder / "odd" / name).write_bytes(name.encode())
+    run, link = f"r{len(name.encode())}", f"/artifacts/odd/{name}"
+    fields = {"tracePath": link, "videoSegments": ['"', link]}
+    made = ask(keeper.port, "POST", "/api/v1/runs", {"projectId": "web", "id": run, **fields}).json
+    assert signed(made) == 2
+    for shown in (made["tracePath"], made["videoSegments"][1]):
+        path, _, query = shown.partition("?")
+        assert (path, ask(keeper.port, "GET", f"{quote(path)}?{query}").body) == (link, name.encode())
 
 
 def test_every_way_out(keeper: ServerProcess) -> None:

@@ -1,5 +1,6 @@
 // Files that belong to a run or a result: pictures and films are shown, all else is a link.
 
+import { root } from "../api.js";
 import { html } from "../vendor/htm-preact.js";
 
 const PICTURE = /\.(png|jpe?g|gif|webp|svg)$/i;
@@ -17,7 +18,7 @@ export function artifactsOf(value) {
 
 function safe(path) {
   try {
-    const url = new URL(path, location.origin);
+    const url = new URL(path.startsWith("/artifacts/") ? path.slice(1) : path, root); // wherever we are mounted
     return ["http:", "https:"].includes(url.protocol) ? url : null;
   } catch {
     return null;
