@@ -47,7 +47,7 @@ def execute(
 
     def tell(trouble: str) -> None:
         troubled.set()
-        say(trouble)
+        say(f"Warning: {trouble}")
 
     run = publisher.run(
         project=project, url=url, token_file=token_file, name=title, type="command", say=tell, startedAt=begun

@@ -118,9 +118,11 @@ class Outbox:
         try:
             self.id = str(json.loads(answer.body)["id"])
         except (ValueError, KeyError, TypeError):
-            refused = answer.status >= 300
-            stranger = f"{self.server.url} does not answer as a sentri-events server does."
-            self._give_up(answer.status, sentence(answer.status, answer.body) if refused else stranger)
+            why = f"{self.server.url} does not answer as a sentri-events server does."
+            if answer.status >= 300:
+                said = sentence(answer.status, answer.body)
+                why = f"The run is not made: {'its project is not found.' if said == 'not found' else said}"
+            self._give_up(answer.status, why)
             return False
         self._next_alive = time.monotonic() + self._alive
         self._named.set()

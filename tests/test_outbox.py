@@ -163,6 +163,7 @@ async def test_when_the_run_is_over_the_rest_is_given_up(status: int) -> None:
         (answer(422, {"error": "A run needs a projectId."}), "A run needs a projectId."),
         (answer(401, {"error": "Authentication required."}), "Authentication required."),
         (answer(404), "The server answered 404."),
+        (answer(404, {"error": "not found"}), "The run is not made: its project is not found."),
         (answer(301, location="/elsewhere"), "The server answered 301."),
         (answer(200, b"<html>"), "does not answer as a sentri-events server does."),
         (answer(200, []), "does not answer as a sentri-events server does."),
