@@ -29,7 +29,7 @@ from sentri_events.errors import (
     UrlTooLong,
 )
 from sentri_events.event import encode
-from sentri_events.handlers.origins import API_POLICY, allowance, is_forged, preflight
+from sentri_events.handlers.origins import API_POLICY, allowance, is_forged, is_own_name, preflight
 from sentri_events.hub import Hub
 from sentri_events.limits import neighbourhood
 from sentri_events.logs import REQUEST
@@ -151,6 +151,11 @@ class BaseHandler(RequestHandler):
         role = self.reads if reading else self.writes
         if role is None or self.request.method == "OPTIONS":  # a browser asks for itself, without credentials
             return
+        if self.access.local and not is_own_name(self.request.host):
+            raise Forbidden(
+                "Nobody is asked who they are, so this server is known as localhost or by an address only: set "
+                "JWT_SECRET, or say --insecure (SENTRI_EVENTS_INSECURE)."
+            )
         self.caller = await self.access.caller(self._credentials())
         asked = self.caller.ambient and not self.access.open
         if self.caller.ambient and not reading and is_forged(self.request, self._origins, asked):
@@ -299,6 +304,10 @@ class BaseHandler(RequestHandler):
         details = error.details if isinstance(error, Forbidden) else {}
         self.why = sentence or HTTPStatus(status_code).phrase + "."
         self.finish(encode({"error": self.why, **details}))
+
+    def _request_summary(self) -> str:
+        """What the application's own log says of a request, where it is not ours that serves: no query, for tokens."""
+        return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
 
     def log_exception(
         self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None

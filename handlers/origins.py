@@ -1,9 +1,10 @@
 """What a browser lets pages do: which other origins may ask, and whether a page of ours made it write with a cookie."""
 
 import hmac
+import ipaddress
 from collections.abc import Iterable, Mapping
 
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPServerRequest, split_host_and_port
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 CSRF_COOKIE, CSRF_HEADER = "_csrf", "X-CSRF-Token"
@@ -30,6 +31,16 @@ def preflight(methods: Iterable[str]) -> Mapping[str, str]:
         "Access-Control-Allow-Headers": SENT,
         "Access-Control-Max-Age": REMEMBERED,
     }
+
+
+def is_own_name(host: str) -> bool:
+    """Whether `host` is an address or localhost. The owner of any other name can let it lead here, and then a browser
+    takes his page for one of ours (DNS rebinding)."""
+    name, _ = split_host_and_port(host.lower())
+    try:
+        return bool(ipaddress.ip_address(name.strip("[]")))
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
 
 
 def is_forged(request: HTTPServerRequest, allowed: frozenset[str], asked: bool) -> bool:

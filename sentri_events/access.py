@@ -34,11 +34,13 @@ class Credential:
 class Access:
     """Judges credentials by the settings. `open`: nobody is asked, everyone is the developer on this machine.
 
+    `local`: and so nobody can mean this server who calls it by a name of another machine's.
     `terms` holds whoever was let in for a while. `links` signs links to artifacts; None without a secret for that.
     """
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, local: bool = False) -> None:
         self.open = not settings.asks
+        self.local = local and self.open
         self._keys = Keys(settings.jwks) if settings.jwks else None
         self._store = store
         self.revocations = Revocations(store)

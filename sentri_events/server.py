@@ -201,7 +201,7 @@ async def _serve(
         loop.add_signal_handler(number, told_to_stop)
     streams = Streams(settings.stall_timeout)
     async with open_hub(settings) as hub:
-        access = Access(settings, hub.store)
+        access = Access(settings, hub.store, local=not settings.insecure)
         revocations = None if access.open else open_revocations(settings.redis_url, access.revocations.hear)
         if revocations is not None:
             revocations.start()
@@ -255,10 +255,19 @@ def _greeting(settings: Settings, listening: socket.socket) -> list[str]:
     return [
         f"sentri-events listens on {url}",
         f"its data is in {location(settings.database)}",
-        *(["callers need a token: sentri-events token mint --help"] if settings.asks else []),
         "try, in another terminal:",
+        *(f"  {line}" for line in (_with_a_token(settings, url) if settings.asks else [])),
         f"  {_command()} exec --url {url} --project demo -- echo hello",
         f"  pytest --sentri-url {url} --sentri-project demo",
+    ]
+
+
+def _with_a_token(settings: Settings, url: str) -> list[str]:
+    """What comes first where callers are asked: a token, and a project that is made."""
+    made = f"$({_command()} token mint --role admin)  # with the same JWT_SECRET"
+    return [
+        f"export SENTRI_EVENTS_TOKEN={made if settings.jwt_secrets else '…  # of the issuer whose keys are in --jwks'}",
+        f"""curl -H "Authorization: Bearer $SENTRI_EVENTS_TOKEN" -d '{{"id":"demo"}}' {url}/api/v1/projects""",
     ]
 
 

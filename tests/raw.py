@@ -106,10 +106,10 @@ def request(
     method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"", version: str = "1.1"
 ) -> bytes:
     """The bytes of a request."""
-    lines = [f"{method} {path} HTTP/{version}", "Host: localhost"]
+    lines = [f"{method} {path} HTTP/{version}"]
     if body:
         lines.append(f"Content-Length: {len(body)}")
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    lines += [f"{name}: {value}" for name, value in {"Host": "localhost", **(headers or {})}.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 

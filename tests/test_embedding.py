@@ -83,6 +83,24 @@ def test_routes_live_below_a_prefix_beside_the_application_s_own(tmp_path: Path,
             assert ask(port, "GET", f"{prefix.replace('.', 'x')}x/health").status == 404
 
 
+def test_artifacts_are_served_below_the_prefix(tmp_path: Path) -> None:
+    """By the links that events hold, which know no prefix. Mutant caught: the whole path is what was signed."""
+    (tmp_path / "a.txt").write_text("served")
+    with Embedded(tmp_path, "/deep/er", artifacts=str(tmp_path), artifact_secret="artifact-secret") as application:
+        document = {"projectId": "web", "tracePath": "/artifacts/a.txt"}
+        link = ask(application.port, "POST", "/deep/er/api/v1/runs", document).json["tracePath"]
+        assert ask(application.port, "GET", f"/deep/er{link}").body == b"served"
+        assert ask(application.port, "GET", f"/deep/er{link}0").status == 401
+
+
+def test_tornado_s_own_log_has_no_query(application: Embedded, caplog: pytest.LogCaptureFixture) -> None:
+    """CWE-532: what an application logs that leaves it to Tornado."""
+    with caplog.at_level("INFO", "tornado.access"):
+        assert ask(application.port, "GET", "/api/v1/runs/none?token=abc").status == 404
+        wait_until(lambda: caplog.messages, "it is logged")
+    assert caplog.messages[0].startswith("404 GET /api/v1/runs/none (127.0.0.1)")
+
+
 def test_streams_are_kept_where_the_application_can_see_them(application: Embedded) -> None:
     run = application.call(make(application))
     with Stream(application.port, run) as one, Stream(application.port, run) as two:

@@ -1,9 +1,11 @@
 """What a browser lets pages do: CORS, writes that another site forged, and the headers that keep an answer harmless."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.embedded import Embedded
 from tests.raw import Stream, ask
 from tests.server_process import ServerProcess
 from tests.tokens import SECRET, bearer, token
@@ -106,6 +108,34 @@ def test_a_page_elsewhere_cannot_write_to_a_server_that_asks_nobody(server: Serv
     for headers, status in (({}, 201), ({"Origin": "http://localhost"}, 201), ({"Origin": EVIL}, 403)):
         assert ask(server.port, "POST", RUNS, {"projectId": "web"}, headers).status == status
     assert ask(server.port, "POST", RUNS, {"projectId": "web"}, {"Sec-Fetch-Site": "cross-site"}).status == 403
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:8000", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example"]
+)
+def test_a_name_that_is_made_to_lead_here_opens_nothing(server: ServerProcess, host: str) -> None:
+    """CWE-350, DNS rebinding: to the browser that page and this server are one. Mutant: no look at `Host`."""
+    asked = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
+    for method, path, body in (("GET", RUNS, b""), ("POST", RUNS, {"projectId": "web"}), ("GET", "/metrics", b"")):
+        answer = ask(server.port, method, path, body, asked)
+        assert (answer.status, "--insecure" in answer.error) == (403, True)
+
+
+@pytest.mark.parametrize("host", ["localhost:9", "LOCALHOST", "web.localhost", "127.0.0.1:9", "[::1]:9", "192.0.2.7"])
+def test_this_machine_s_own_names_are_answered(server: ServerProcess, host: str) -> None:
+    assert ask(server.port, "GET", RUNS, headers={"Host": host}).status == 200
+
+
+def test_where_callers_are_asked_or_it_is_said_any_name_will_do(tmp_path: Path, guarded: ServerProcess) -> None:
+    named = {"Host": "ci.example"}
+    assert ask(guarded.port, "GET", RUNS, headers={**named, **bearer(token())}).status == 200
+    server = ServerProcess(tmp_path, "--insecure")
+    try:
+        assert ask(server.start().port, "GET", RUNS, headers=named).status == 200
+    finally:
+        server.close()
+    with Embedded(tmp_path) as application:
+        assert ask(application.port, "GET", RUNS, headers=named).status == 200
 
 
 @pytest.mark.parametrize("path", [RUNS, f"{RUNS}/r", f"{RUNS}/none", "/health", "/nothing", "/api/runs/r"])

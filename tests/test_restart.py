@@ -54,7 +54,7 @@ class Browser:
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
         position = f"Last-Event-ID: {self._id}\r\n" if self._id else ""
         path = f"/api/v1/runs/{self._run}/events" + ("" if self._id else "?lastEventId=0")
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: x\r\nAccept: text/event-stream\r\n{position}\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\nAccept: text/event-stream\r\n{position}\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
         status = int(head.split()[1])
         self.answers[status] += 1

@@ -55,7 +55,7 @@ def test_a_chunked_stream_ends_with_its_last_chunk(server: ServerProcess) -> Non
     """Without it a client could not tell the end from a cut."""
     run = server.make_run()
     with socket.create_connection(("127.0.0.1", server.port), 20) as viewer:
-        viewer.sendall(f"GET /api/v1/runs/{run}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        viewer.sendall(f"GET /api/v1/runs/{run}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         received = viewer.recv(65536)
         assert b"Transfer-Encoding: chunked" in received
         assert server.stop() == 0

@@ -136,7 +136,7 @@ def sleeper(server: ServerProcess, run: str) -> socket.socket:
     viewer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     viewer.settimeout(30)
     viewer.connect(("127.0.0.1", server.port))
-    viewer.sendall(f"GET /api/v1/runs/{run}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    viewer.sendall(f"GET /api/v1/runs/{run}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     assert viewer.recv(1, socket.MSG_PEEK)
     return viewer
 

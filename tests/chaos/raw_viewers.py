@@ -91,7 +91,8 @@ class RawViewer:
         try:
             patience.reschedule(loop.time() + SILENCE)
             position = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
-            request = f"GET /api/v1/runs/{run}/events{query} HTTP/1.1\r\nHost: chaos\r\nAccept: text/event-stream\r\n"
+            request = f"GET /api/v1/runs/{run}/events{query} HTTP/1.1\r\nHost: localhost\r\n"
+            request += "Accept: text/event-stream\r\n"
             writer.write(f"{request}{position}\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             status = int(head.split()[1])
