@@ -50,7 +50,7 @@ def routes(
         streams = Streams(hub.settings.stall_timeout)
     streams.terms = access.terms
     admin = {**common, "streams": streams, "siblings": siblings or Siblings()}
-    streams.lifetime, streams.farewell = hub.settings.stream_lifetime, hub.farewell
+    streams.lifetime, streams.farewell = hub.settings.stream_lifetime, hub.audience.farewell
     page = {**common, "pages": Pages()}
     streaming = {**common, "streams": streams}
     prefix = re.escape(prefix)

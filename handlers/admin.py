@@ -67,7 +67,7 @@ class AdminStreamHandler(AdminStreamsHandler):
             if not any(status == 204 for status, _ in await self.ask_siblings()):
                 raise NotFound
         elif own.viewer is not None:
-            self.hub.send_away(own.viewer)
+            self.hub.audience.send_away(own.viewer)
         self.clear_header("Content-Type")
         self.set_status(204)
 

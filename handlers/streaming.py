@@ -123,7 +123,7 @@ class StreamingHandler(BaseHandler):
 
     def send_away(self, dialect: StreamDialect) -> None:
         """What the server answers while it stops: any other answer would be the end of an EventSource."""
-        self.open_stream(dialect, b"").finish(self.hub.farewell())
+        self.open_stream(dialect, b"").finish(self.hub.audience.farewell())
 
     def _types(self) -> frozenset[str] | None:
         text = self.get_query_argument("types", None)

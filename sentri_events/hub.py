@@ -7,7 +7,6 @@ meanwhile is either in what is read or delivered after it, never between.
 import asyncio
 import logging
 import math
-import random
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 from tornado.ioloop import PeriodicCallback
 
+from sentri_events.audience import Audience
 from sentri_events.backend import Backend
 from sentri_events.channel import Channel
 from sentri_events.dialect import Dialect
@@ -28,20 +28,14 @@ from sentri_events.lists import Lists
 from sentri_events.position import Position
 from sentri_events.queue_sink import EventsDialect, QueueSink
 from sentri_events.settings import Settings
-from sentri_events.sse import retry
 from sentri_events.store import Store
 from sentri_events.store_read import Head, Snapshot
 from sentri_events.store_write import Answer, Once
 from sentri_events.viewer import Followed, Sink, Viewer
 
-BUCKETS = 50  # a heartbeat's viewers are served in so many shares
 LOGS = 10_000  # lines of the log in a snapshot
 HEARD_RUNS = 10_000
 WATCH = 1.0  # seconds between two looks at the heads, where there may be other processes
-LEAVING = 1000  # viewers a second that are sent away: no more come back at once than another instance takes in
-TICK = 0.05
-# Milliseconds until they come back: to another instance, or to this one when it has been started again.
-ELSEWHERE, HERE = (100, 1000), (1000, 3000)
 log = logging.getLogger(__name__)
 
 
@@ -60,7 +54,8 @@ class Opening(NamedTuple):
 class Hub:
     """One process's hub. Use `server.open_hub` to build one.
 
-    `stopping` says that followers are being sent away. `channel_kind` and `traced` are for `tracing`.
+    `audience` are all who follow, `stopping` says that they are being sent away. `channel_kind` and `traced` are for
+    `tracing`.
     """
 
     channel_kind: type[Channel] = Channel
@@ -74,18 +69,16 @@ class Hub:
         self.limits = Limits(settings)
         self._rules = Rules(settings.volatile, settings.max_event_bytes)
         self._channels: dict[str, Channel] = {}
-        self._lists = Lists(store, backend, self.left)
+        self.audience = Audience(settings.heartbeat, lambda: backend.shared or store.shared, self._tidy)
+        self._lists = Lists(store, backend, self.audience.remove)
         self._rung: set[str] = set()
         self._subscribed: set[str] = set()
         self._gates: dict[str, asyncio.Lock] = {}
         self._comparing: dict[str, asyncio.Task[Head | None]] = {}
         self._heard: OrderedDict[str, float] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._buckets: list[dict[Viewer, None]] = [{} for _ in range(BUCKETS)]
-        self._turn = self._share = 0
         self.stopping = False
         self._lookout = PeriodicCallback(self._watch, WATCH * 1000)
-        self._heart = PeriodicCallback(self._beat, settings.heartbeat * 1000 / BUCKETS)
 
     async def start(self) -> None:
         """Open the store and the backend and begin to beat."""
@@ -94,16 +87,16 @@ class Hub:
         self.store.doubted = self.missed
         await self.store.open()
         await self.backend.start(self)
-        self._heart.start()
+        self.audience.start()
         if self.backend.shared or self.store.shared:
             self._lookout.start()
 
     async def stop(self) -> None:
         """End every follower, store what was accepted, let go of everything."""
         self.stopping = True
-        self._heart.stop()
+        self.audience.stop()
         self._lookout.stop()
-        self.end_followers()
+        self.audience.send_all_away()
         for task in self._tasks:
             task.cancel()
         for channel in self._channels.values():
@@ -116,35 +109,12 @@ class Hub:
     @property
     def viewers(self) -> int:
         """How many follow here."""
-        return sum(map(len, self._buckets))
+        return len(self.audience)
 
     async def drain(self, longest: float) -> None:
-        """Send every follower away, also whoever comes from now on: not all at once, but within `longest` seconds."""
+        """Send every follower away within `longest` seconds, and from now on whoever comes."""
         self.stopping = True
-        viewers = [viewer for bucket in self._buckets for viewer in bucket]
-        share = max(int(LEAVING * TICK), math.ceil(len(viewers) * TICK / max(longest, TICK)))
-        for first in range(0, len(viewers), share):
-            if first:
-                await asyncio.sleep(TICK)
-            for viewer in viewers[first : first + share]:
-                self.send_away(viewer)
-
-    def end_followers(self) -> None:
-        """Send every follower away at once; they may come back with their position."""
-        for bucket in self._buckets:
-            for viewer in list(bucket):
-                self.send_away(viewer)
-
-    def farewell(self) -> bytes:
-        """The last block of a stream whose viewer is to come back: when, and each at another moment. It moves no id."""
-        elsewhere = self.backend.shared or self.store.shared
-        return retry(random.randint(*(ELSEWHERE if elsewhere else HERE))) + b"\n"  # nosec B311 # a pause
-
-    def send_away(self, viewer: Viewer) -> None:
-        """End what it follows; it may come back with its position."""
-        if viewer.channel is not None:
-            viewer.leave()
-            viewer.sink.finish(self.farewell())
+        await self.audience.drain(longest)
 
     # Publish
 
@@ -307,22 +277,13 @@ class Hub:
             self._start(viewer, listing)
             return viewer
 
-    def enlist(self, viewer: Viewer) -> None:
-        """Let the viewer's sink beat until it has `left`."""
-        self._turn = viewer.bucket = (self._turn + 1) % BUCKETS
-        self._buckets[viewer.bucket][viewer] = None
-
-    def left(self, viewer: Viewer) -> None:
-        """The viewer is gone."""
-        self._buckets[viewer.bucket].pop(viewer, None)
-
     def _start(self, viewer: Viewer, followed: Followed, grouped: bool = False) -> None:
         if not grouped:
-            self.enlist(viewer)
+            self.audience.add(viewer)
         if viewer.sink.start(viewer):
             followed.advance(viewer)
         if self.stopping:  # it came over a connection that was open: it is sent away like the others
-            self.send_away(viewer)
+            self.audience.send_away(viewer)
 
     async def events(self, workspace: str, run: str, position: Position | None = None) -> AsyncGenerator[Event, None]:
         """Every event after `position` (without one: from a snapshot on), until `done`, or until the hub stops.
@@ -371,7 +332,7 @@ class Hub:
         if channel is None or channel.ended or foreign:  # a foreign run takes as long as a missing one, watched or not
             channel = await self._compared(workspace, run)
         if channel is None:
-            channel = self._channels[run] = self.channel_kind(run, self.store, self.left, self._gone)
+            channel = self._channels[run] = self.channel_kind(run, self.store, self.audience.remove, self._gone)
             channel.begun = asyncio.create_task(self._begin(channel))
         channel.joining += 1
         try:
@@ -495,21 +456,14 @@ class Hub:
         for run, channel in channels.items():
             channel.compare(places.get(run))
 
-    # Time
-
-    def _beat(self) -> None:
-        """A share of the viewers gets its heartbeat; once in a round, what nobody uses any more is let go."""
-        self._share = (self._share + 1) % BUCKETS
-        for viewer in list(self._buckets[self._share]):
-            if not viewer.sink.beat():
-                viewer.fell_behind()
-        if self._share == 0:
-            for channel in list(self._channels.values()):
-                channel.tidy()
-                if channel.unused:
-                    self._gone(channel)  # at once: whoever comes before it is closed gets another one
-            self._lists.tidy()
-            self._gates = {run: gate for run, gate in self._gates.items() if run in self._channels or gate.locked()}
+    def _tidy(self) -> None:
+        """Let go of what nobody uses any more."""
+        for channel in list(self._channels.values()):
+            channel.tidy()
+            if channel.unused:
+                self._gone(channel)  # at once: whoever comes before it is closed gets another one
+        self._lists.tidy()
+        self._gates = {run: gate for run, gate in self._gates.items() if run in self._channels or gate.locked()}
 
     def _own(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -196,7 +196,7 @@ class Merge:
         if self._viewer is None:
             sink = self._open_sink()
             self._viewer = Viewer(sink, self, Lane(self.dialect), 0)
-            self._hub.enlist(self._viewer)
+            self._hub.audience.add(self._viewer)
             if not sink.start(self._viewer):
                 self.free.clear()
 
@@ -233,7 +233,7 @@ class Merge:
         self._kept.clear()
         self._leave_parts()
         self.free.set()
-        self._hub.left(viewer)
+        self._hub.audience.remove(viewer)
 
     def _send_kept(self) -> None:
         assert self._viewer is not None

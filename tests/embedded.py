@@ -78,6 +78,6 @@ class Embedded:
             self._ready.set()
             await self._stop.wait()
             server.stop()
-            self.hub.end_followers()
+            self.hub.audience.send_all_away()
             await self.streams.drained(5)
             await server.close_all_connections()

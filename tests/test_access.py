@@ -90,6 +90,28 @@ def test_runs_cannot_be_made_in_a_foreign_project(guarded: ServerProcess) -> Non
     assert there[0] == 404
 
 
+def test_an_idempotency_key_gives_no_foreign_answer(tmp_path: Path) -> None:
+    """The same key and request. Mutants: keys of all workspaces are one; a key is looked up before its run is."""
+    key = {"Idempotency-Key": "shared"}
+    foreign, other_runner = bearer(token(workspace="WS-2", role="qa_lead")), bearer(runner("api"))
+    server = ServerProcess(tmp_path, env={"JWT_SECRET": SECRET})
+    try:
+        port = server.start().port
+        for who, project in ((QA, "web"), (QA, "api"), (foreign, "theirs")):
+            assert ask(port, "POST", "/api/v1/projects", {"id": project}, who).status == 201
+        assert ask(port, "POST", "/api/v1/runs", {"projectId": "web", "id": "ours"}, QA).status == 201
+        for path, body in (("/api/v1/runs/ours/events", EVENT), ("/api/v1/runs", {"projectId": "web"})):
+            assert ask(port, "POST", path, body, {**QA, **key}).status == 201
+            assert "idempotency-replayed" in ask(port, "POST", path, body, {**QA, **key}).headers
+            for stranger in (foreign, other_runner):
+                answer = ask(port, "POST", path, body, {**stranger, **key})
+                assert (answer.status, answer.body) == (404, b'{"error":"not found"}')
+        theirs = ask(port, "POST", "/api/v1/runs", {"projectId": "theirs"}, {**foreign, **key})
+        assert (theirs.status, theirs.json["projectId"]) == (201, "theirs")
+    finally:
+        server.close()
+
+
 @pytest.mark.parametrize("path", LISTS)
 def test_lists_hold_nothing_foreign(guarded: ServerProcess, path: str) -> None:
     path = path.format(project="web")

@@ -106,7 +106,7 @@ def test_streams_are_kept_where_the_application_can_see_them(application: Embedd
     with Stream(application.port, run) as one, Stream(application.port, run) as two:
         one.block(), two.block()
         assert application.ask(lambda: len(application.streams.open)) == 2
-        application.ask(application.hub.end_followers)
+        application.ask(application.hub.audience.send_all_away)
         assert [len(one.rest()), len(two.rest())] == [1, 1], "when to come back"
     wait_until(lambda: not application.ask(lambda: application.streams.open), "both are closed")
 
@@ -155,7 +155,7 @@ def test_who_waits_for_a_page_is_answered_when_followers_are_sent_away(applicati
     run = application.call(make(application))
     with page(application, run) as client:
         application.ask(lambda: setattr(application.hub, "stopping", True))
-        application.ask(application.hub.end_followers)
+        application.ask(application.hub.audience.send_all_away)
         answer = client.answer()
         assert (answer.status, answer.json["events"], answer.json["head"]) == (200, [], 0)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sentri_events.hub import ELSEWHERE, HERE, LEAVING, TICK
+from sentri_events.audience import ELSEWHERE, HERE, LEAVING, TICK
 from sentri_events.queue_sink import EventsDialect, QueueSink
 from sentri_events.server import open_hub
 from sentri_events.settings import Settings
@@ -109,7 +109,7 @@ def test_where_there_are_other_instances_they_come_back_sooner(tmp_path: Path) -
     with Embedded(tmp_path) as application:
         for shared, (least, most) in ((True, ELSEWHERE), (False, HERE)):
             application.ask(lambda shared=shared: setattr(application.hub.backend, "shared", shared))  # type: ignore[misc]
-            delays = [delay(application.ask(application.hub.farewell)) for _ in range(200)]
+            delays = [delay(application.ask(application.hub.audience.farewell)) for _ in range(200)]
             assert least <= min(delays) < max(delays) <= most
 
 

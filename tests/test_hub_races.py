@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from sentri_events.audience import BUCKETS
 from sentri_events.channel import SLICE, SNAPSHOTS, UNDELIVERED_BYTES
 from sentri_events.errors import Invalid, NotFound
 from sentri_events.event import Event
-from sentri_events.hub import BUCKETS, LOGS, Hub, Opening
+from sentri_events.hub import LOGS, Hub, Opening
 from sentri_events.position import Position
 from sentri_events.queue_sink import EventsDialect
 from sentri_events.store_write import Once
@@ -83,14 +84,14 @@ def event(run: str, position: Position, seq: int, kind: str) -> Event:
 
 
 async def test_a_viewer_that_comes_as_its_channel_is_let_go_hears_everything(tmp_path: Path) -> None:
-    """It comes in the loop turn of the beat that finds the channel unused. Mutant caught: `_beat` leaves the channel
+    """It comes in the loop turn of the beat that finds the channel unused. Mutant caught: `_tidy` leaves the channel
     where it is until it is closed: the viewer joins it, and nobody feeds it."""
     async with hubs(tmp_path, 1, heartbeat=3600) as (hub,):
         run = await make_run(hub)
         start = await start_of(hub, run)
         (await listen(hub, run, Ear(), start)).leave()
-        hub._share = BUCKETS - 1
-        hub._beat()
+        hub.audience._share = BUCKETS - 1
+        hub.audience._beat()
         ear = Ear()
         await listen(hub, run, ear, start)
         await until(lambda: not hub._tasks, "the unused channel is closed")

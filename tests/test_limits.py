@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from sentri_events.audience import HERE
 from sentri_events.errors import SettingsError, TooMany
 from sentri_events.handlers.streaming import OVERLOADED
-from sentri_events.hub import HERE
 from sentri_events.limits import BURST, KNOWN, Limits, neighbourhood
 from sentri_events.settings import Settings
 from tests.embedded import Embedded
