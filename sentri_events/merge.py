@@ -197,7 +197,7 @@ class Merge:
             sink = self._open_sink()
             self._viewer = Viewer(sink, self, Lane(self.dialect), 0)
             self._hub.audience.add(self._viewer)
-            if not sink.start(self._viewer):
+            if not sink.start(self._viewer) and not self.closed:
                 self.free.clear()
 
     def send(self, body: bytes) -> None:
