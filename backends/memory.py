@@ -34,5 +34,8 @@ class MemoryBackend:
     def ignore(self, workspace: str) -> None:
         """Nothing to stop."""
 
+    def spend(self, requests: Mapping[str, int]) -> None:
+        """Nobody else grants any."""
+
     async def close(self) -> None:
         """Nothing to let go of."""

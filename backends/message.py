@@ -17,6 +17,7 @@ LARGE = 64 << 10  # a stored event with more bytes than that is only announced
 HINT = "_hint"
 CHANNEL = b"sentri:run:"
 WORKSPACE_CHANNEL = b"sentri:workspace:"
+SPENT_CHANNEL = b"sentri:events:spent"
 EPOCH = re.compile(r"[a-z0-9]{6,16}")
 # The events of a batch share their time, and turning it to text and back costs more than all the rest.
 _iso = lru_cache(1024)(iso)
@@ -39,13 +40,25 @@ class Bell(NamedTuple):
     json: bytes = b""
 
 
+class Spent(NamedTuple):
+    """How many requests of each caller were granted: a JSON object."""
+
+    json: bytes = b"{}"
+    seq: int = 0
+
+
+Letter = Event | Hint | Bell | Spent
+
+
 def channel_of(run: str) -> bytes:
     """Where everything about the run is said; the original's name for it."""
     return CHANNEL + run.encode()
 
 
-def address(letter: Event | Hint | Bell) -> bytes:
+def address(letter: Letter) -> bytes:
     """The channel that it is for."""
+    if isinstance(letter, Spent):
+        return SPENT_CHANNEL
     return WORKSPACE_CHANNEL + letter.workspace.encode() if isinstance(letter, Bell) else channel_of(letter.run)
 
 
@@ -54,10 +67,12 @@ def signature(origin: str) -> bytes:
     return b'"_origin":"%b"' % origin.encode()
 
 
-def to_message(letter: Event | Hint | Bell, origin: str) -> bytes:
+def to_message(letter: Letter, origin: str) -> bytes:
     """What goes over the wire. A stored event that is too large goes as a hint, a volatile one always whole."""
     if isinstance(letter, Bell):
         return b'{"type":"_hint",%b}' % signature(origin)
+    if isinstance(letter, Spent):
+        return b'{"type":"_spent","requests":%b,%b}' % (letter.json, signature(origin))
     place = b'"_epoch":"%b","_seq":%d' % (letter.epoch.encode(), letter.seq)
     if isinstance(letter, Hint) or (letter.seq and len(letter.json) > LARGE):
         return b'{"type":"_hint",%b,%b}' % (signature(origin), place)
@@ -86,6 +101,15 @@ def from_message(run: str, message: bytes) -> Event | Hint:
     if kind == HINT:
         return Hint(run, epoch, seq)
     return Event(run, epoch, seq, _time(payload.get("_at")), kind, _own_keys(payload))
+
+
+def read_spent(message: bytes) -> dict[str, int]:
+    """How many requests of each caller a message says were granted. Raises `BadRequest`, `Invalid`."""
+    payload = read_json(message)
+    requests = payload.get("requests") if isinstance(payload, dict) else None
+    if not isinstance(requests, dict) or not all(type(one) is int and 0 < one < 1 << 31 for one in requests.values()):
+        raise Invalid("It does not say how many requests of whom.")
+    return requests
 
 
 def _time(at: Any) -> int:

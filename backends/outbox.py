@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-from sentri_events.backends.message import Bell, Hint
+from sentri_events.backends.message import Bell, Hint, Letter, Spent
 from sentri_events.event import Event
 
 MAX_EVENTS = 50_000
@@ -45,7 +45,7 @@ class Outbox:
             self.lose(queue.events)
             queue.clear()
 
-    def put(self, event: Event | Bell) -> None:
+    def put(self, event: Event | Bell | Spent) -> None:
         """Let the event wait. If there is too much, the oldest of its kind goes: the newest says more."""
         if not self._open:
             self.lose([event])
@@ -57,9 +57,9 @@ class Outbox:
         self.filled.set()
         self.idle.clear()
 
-    def take(self) -> list[Event | Hint | Bell]:
+    def take(self) -> list[Letter]:
         """What is to be sent next, as much as is well sent at once; empty if nothing waits, or it is not open."""
-        batch: list[Event | Hint | Bell] = []
+        batch: list[Letter] = []
         room = BATCH_BYTES
         while self._open and len(batch) < BATCH_EVENTS and room > 0:
             if self._durable.events:
@@ -73,12 +73,12 @@ class Outbox:
             room -= len(getattr(batch[-1], "json", b""))
         return batch
 
-    def lose(self, letters: Iterable[Event | Hint | Bell]) -> None:
+    def lose(self, letters: Iterable[Letter]) -> None:
         """These were taken and could not be sent, or never will be."""
         for letter in letters:
             if isinstance(letter, Event):
                 self._counts["dropped"] += 1
-            if isinstance(letter, Bell) or not letter.seq:
+            if isinstance(letter, Bell | Spent) or not letter.seq:
                 continue
             owed = self.owed.get(letter.run)
             if owed is None and len(self.owed) >= MAX_OWED:
@@ -90,14 +90,14 @@ class Outbox:
 
 class _Queue:
     def __init__(self) -> None:
-        self.events: deque[Event | Bell] = deque()
+        self.events: deque[Event | Bell | Spent] = deque()
         self._bytes = 0
 
-    def put(self, event: Event | Bell) -> None:
+    def put(self, event: Event | Bell | Spent) -> None:
         self.events.append(event)
         self._bytes += len(event.json)
 
-    def take(self) -> Event | Bell:
+    def take(self) -> Event | Bell | Spent:
         event = self.events.popleft()
         self._bytes -= len(event.json)
         return event

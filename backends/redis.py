@@ -5,16 +5,27 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from sentri_events.backend import Receiver
-from sentri_events.backends.message import SIGNED, Bell, Hint, address, channel_of, from_message, signature
+from sentri_events.backends.message import (
+    SIGNED,
+    SPENT_CHANNEL,
+    Bell,
+    Hint,
+    Spent,
+    address,
+    channel_of,
+    from_message,
+    read_spent,
+    signature,
+)
 from sentri_events.backends.redis_line import Line
 from sentri_events.backends.redis_servers import connect_to_primary
 from sentri_events.backends.redis_url import Address
 from sentri_events.errors import SentriEventsError
-from sentri_events.event import Event
+from sentri_events.event import Event, encode
 
 PROBE = 2.0
 log = logging.getLogger(__name__)
@@ -35,7 +46,8 @@ class RedisBackend:
         self._address = address
         self._probe = probe
         self._signature = signature(self.origin)
-        self._topics: dict[bytes, str | Bell] = {}  # what each channel is about: a run, or a workspace
+        # What each channel is about: a run, a workspace, or how much callers have spent.
+        self._topics: dict[bytes, str | Bell | Spent] = {SPENT_CHANNEL: Spent()}
         self._lines: dict[Line, asyncio.Task[None]] = {}
         self._line: Line | None = None
 
@@ -74,10 +86,7 @@ class RedisBackend:
 
     def ring(self, workspace: str) -> None:
         """Puts a bell into the outbox of the server that carries the workspace's channel."""
-        bell = Bell(workspace)
-        line = self._line_of(address(bell))
-        if line is not None:
-            line.outbox.put(bell)
+        self._put(Bell(workspace))
 
     async def listen(self, workspace: str) -> None:
         """Waits as `subscribe` does."""
@@ -87,6 +96,15 @@ class RedisBackend:
     def ignore(self, workspace: str) -> None:
         """Does not wait for Redis."""
         self._unsubscribe(address(Bell(workspace)))
+
+    def spend(self, requests: Mapping[str, int]) -> None:
+        """Puts it into the outbox of the server that carries that channel."""
+        self._put(Spent(encode(requests)))
+
+    def _put(self, letter: Bell | Spent) -> None:
+        line = self._line_of(address(letter))
+        if line is not None:
+            line.outbox.put(letter)
 
     async def _subscribe(self, channel: bytes, topic: str | Bell) -> None:
         self._topics[channel] = topic
@@ -112,18 +130,22 @@ class RedisBackend:
 
     def heard(self, channel: bytes, message: bytes) -> None:
         """A message of another instance, or an echo of one's own."""
-        run = self._topics.get(channel)
-        if run is None or self._signature in message[-SIGNED:]:
+        topic = self._topics.get(channel)
+        if topic is None or self._signature in message[-SIGNED:]:
             return
-        if isinstance(run, Bell):
-            self._receiver.rang(run.workspace)
+        if isinstance(topic, Bell):
+            self._receiver.rang(topic.workspace)
             return
         self.counts["received"] += 1
         try:
-            letter = from_message(run, message)
+            if isinstance(topic, Spent):
+                for who, requests in read_spent(message).items():
+                    self._receiver.spent(who, requests)
+                return
+            letter = from_message(topic, message)
         except SentriEventsError as error:
             self.counts["refused"] += 1
-            log.debug("A message for %s was refused: %s", run, error)
+            log.debug("A message for %s was refused: %s", channel.decode(errors="replace"), error)
             return
         if isinstance(letter, Hint):
             self._receiver.hint(*letter)

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from sentri_events.backends.message import Bell, Hint, address, to_message
+from sentri_events.backends.message import Letter, address, to_message
 from sentri_events.backends.outbox import Outbox
 from sentri_events.backends.redis_servers import ask, check_role, command, send
 from sentri_events.event import Event
 
 PICTURE = 8 << 10
-Letter = Event | Hint | Bell
 
 
 class Speaker:

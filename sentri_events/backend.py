@@ -25,6 +25,9 @@ class Receiver(Protocol):
     def rang(self, workspace: str) -> None:
         """Something has changed in that workspace, and the store says what. It may come for nothing, or not at all."""
 
+    def spent(self, who: str, requests: int) -> None:
+        """Another process has granted that caller so many requests, of those that count against a bound."""
+
     def missed(self) -> None:
         """Anything may have passed by, of any run: look at the store."""
 
@@ -68,6 +71,9 @@ class Backend(Protocol):
 
     def ignore(self, workspace: str) -> None:
         """It need not come any more."""
+
+    def spend(self, requests: Mapping[str, int]) -> None:
+        """Tell the others how many requests of each caller were granted here. Returns at once and never raises."""
 
     async def close(self) -> None:
         """Let go of the transport; nothing is delivered afterwards."""

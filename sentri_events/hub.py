@@ -87,6 +87,8 @@ class Hub:
         self.store.doubted = self.missed
         await self.store.open()
         await self.backend.start(self)
+        if self.backend.shared:
+            self.limits.share(self.backend.spend)
         self.audience.start()
         if self.backend.shared or self.store.shared:
             self._lookout.start()
@@ -424,6 +426,10 @@ class Hub:
     def rang(self, workspace: str) -> None:
         """Another process has made or changed runs of that workspace."""
         self._lists.ring([workspace])
+
+    def spent(self, who: str, requests: int) -> None:
+        """Another process has granted that caller so many requests."""
+        self.limits.spent(who, requests)
 
     def missed(self) -> None:
         """Anything may have passed by: every channel and every list looks at the store."""

@@ -3,17 +3,20 @@
 An address of this machine is never counted: it is a developer's, or that of a proxy that stands for everyone.
 """
 
+import asyncio
 import ipaddress
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sentri_events.errors import TooMany
 from sentri_events.settings import Settings
 
 KNOWN = 10_000  # of those who publish
 BURST = 2.0  # seconds' worth of requests that may come at once
+DEBT = 60.0  # seconds' worth that others may have granted beyond that: nonsense from the backend locks out no longer
+TOLD = 0.1  # seconds between two times that the others are told
 RETRY_AFTER = 5  # seconds until a stream is worth another try
 _WHOSE = {
     "streams": "",
@@ -25,7 +28,7 @@ _LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
 class Limits:
-    """Counts for one process. `clock` is in seconds."""
+    """Counts for one process; requests also for the others, once it is told how to `share`. `clock` is in seconds."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._proxies = settings.proxies
@@ -39,6 +42,8 @@ class Limits:
             "streams_per_address": settings.max_streams_per_address,
         }
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._tell: Callable[[Mapping[str, int]], None] | None = None
+        self._untold: dict[str, int] = {}
 
     def address(self, peer: str, forwarded: str) -> str:
         """Whose request it is: of the addresses in `X-Forwarded-For`, the last one that no trusted proxy has."""
@@ -78,6 +83,34 @@ class Limits:
 
     def spend(self, who: str) -> None:
         """Count a request that writes. Raises `TooMany`."""
+        bucket = self._bucket(who)
+        if bucket.tokens < 1:
+            sentence = f"More than {self._rate:g} requests a second of one caller that write something."
+            raise TooMany("requests_per_second", sentence, math.ceil((1 - bucket.tokens) / self._rate))
+        bucket.tokens -= 1
+        if self._tell is not None:
+            if not self._untold:
+                asyncio.get_running_loop().call_later(TOLD, self._tell_others, self._tell)
+            self._untold[who] = self._untold.get(who, 0) + 1
+
+    def share(self, tell: Callable[[Mapping[str, int]], None]) -> None:
+        """From now on `tell` is called with how many requests of each caller were granted since it was last.
+
+        Nobody waits for the others: what all grant at the same moment is beyond the bound, and is paid back.
+        """
+        self._tell = tell
+
+    def spent(self, who: str, requests: int) -> None:
+        """Another process has granted them."""
+        bucket = self._bucket(who)
+        bucket.tokens = max(bucket.tokens - requests, -DEBT * self._rate)
+
+    def _tell_others(self, tell: Callable[[Mapping[str, int]], None]) -> None:
+        untold, self._untold = self._untold, {}
+        tell(untold)
+
+    def _bucket(self, who: str) -> "Bucket":
+        """As it is now."""
         now = self._clock()
         bucket = self._buckets.get(who)
         if bucket is None:
@@ -85,11 +118,8 @@ class Limits:
             if len(self._buckets) > KNOWN:
                 self._buckets.popitem(last=False)
         bucket.fill(now, self._rate)
-        if bucket.tokens < 1:
-            sentence = f"More than {self._rate:g} requests a second of one caller that write something."
-            raise TooMany("requests_per_second", sentence, math.ceil((1 - bucket.tokens) / self._rate))
-        bucket.tokens -= 1
         self._buckets.move_to_end(who)
+        return bucket
 
 
 class Place:

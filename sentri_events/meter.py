@@ -34,6 +34,8 @@ LIMITS = (  # the bounds that a request can meet, as the settings name them, wit
     "streams_per_caller",
     "streams_per_address",
     "connections",
+    "request_timeout",
+    "stall_timeout",
 )
 ENDS = {
     "ended": "ended with what it followed",

@@ -219,7 +219,7 @@ async def _serve(
         server = Listener(
             application,
             streams=streams,
-            refused=partial(hub.meter.refuse, 0, "connections"),
+            refused=partial(hub.meter.refuse, 0),
             patience=settings.request_timeout,
             max_header_size=2 * (settings.max_url_bytes + settings.max_header_bytes),
         )

@@ -39,6 +39,7 @@ class Ear:
         self.events: list[Event] = []
         self.hints: list[tuple[str, str, int]] = []
         self.rings: list[str] = []
+        self.grants: list[tuple[str, int]] = []
         self.missed_times = 0
 
     def deliver(self, event: Event) -> None:
@@ -49,6 +50,9 @@ class Ear:
 
     def rang(self, workspace: str) -> None:
         self.rings.append(workspace)
+
+    def spent(self, who: str, requests: int) -> None:
+        self.grants.append((who, requests))
 
     def missed(self) -> None:
         self.missed_times += 1
@@ -97,9 +101,11 @@ class BackendContract:
             await backend.listen(run)
             backend.ring(run)
             backend.ignore(run)
+            backend.spend({run: 1})
         backend.publish(event(run, 3))
         backend.ring(run)
-        assert (ear.events, ear.hints, ear.rings) == ([], [], [])
+        backend.spend({run: 1})
+        assert (ear.events, ear.hints, ear.rings, ear.grants) == ([], [], [], [])
 
 
 class SharedBackendContract(BackendContract):
@@ -139,6 +145,17 @@ class SharedBackendContract(BackendContract):
             far.publish(event(wanted, 0))
             await until(lambda: near_ear.rings and near_ear.events, "what comes after its own is heard")
             assert near_ear.rings == [wanted]
+
+    async def test_what_callers_have_spent_is_told_to_the_others(self, make: Make) -> None:
+        """Whatever they are called. Caught: one's own that comes back; only what follows a subscription is heard."""
+        spent = {f"{new_run()}/{name}": number for number, name in enumerate(('"\n\u2028{}', "é", "x" * 1000), 1)}
+        near, far = make(), make()
+        async with started(near, far) as (near_ear, ear):
+            near.spend(spent)
+            await until(lambda: spent.items() <= set(ear.grants), "they hear it")
+            far.spend({"after": 1})
+            await until(lambda: ("after", 1) in near_ear.grants, "what comes after it on the same channel")
+            assert not spent.keys() & dict(near_ear.grants)
 
     async def test_an_event_does_not_come_back(self, make: Make) -> None:
         """Caught: a backend that does not look whose message it is."""

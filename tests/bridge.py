@@ -84,6 +84,12 @@ class BellBackend:
     def ignore(self, workspace: str) -> None:
         self.listening.discard(workspace)
 
+    def spend(self, requests: Mapping[str, int]) -> None:
+        for other in self._bell.backends:
+            if other is not self:
+                for who, number in requests.items():
+                    other._receiver.spent(who, number)
+
     async def close(self) -> None:
         self.subscribed.clear()
 

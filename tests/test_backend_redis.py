@@ -167,6 +167,23 @@ async def test_what_is_no_event_is_counted_and_dropped(redis: RedisServer) -> No
         assert backend.counts["received"] == len(REFUSED) + 2
 
 
+NONSENSE = ("0", "-1", "1.5", "true", '"1"', "null", str(1 << 31), "9" * 400)
+
+
+@pytest.mark.parametrize(
+    "requests", ["", "{}", "[]", '{"requests":[1]}', *(f'{{"requests":{{"a":{number}}}}}' for number in NONSENSE)]
+)
+async def test_what_says_nothing_of_requests_is_counted_and_dropped(redis: RedisServer, requests: str) -> None:
+    """Caught: it is taken as it is, which gives somebody more than there is, or ends the line."""
+    backend = open_backend(redis.url)
+    async with started(backend) as (ear,):
+        for message in (requests, '{"requests":{"b":2}}'):
+            await redis.say("PUBLISH", "sentri:events:spent", message)
+        await until(lambda: ear.grants, "what is well is told")
+        assert (ear.grants, backend.trouble) == ([("b", 2)], None)
+        assert backend.counts["refused"] == 1
+
+
 async def test_a_hint_of_others(redis: RedisServer) -> None:
     backend = open_backend(redis.url)
     async with started(backend) as (ear,):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_network
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import pytest
 from sentri_events.audience import HERE
 from sentri_events.errors import SettingsError, TooMany
 from sentri_events.handlers.streaming import OVERLOADED
-from sentri_events.limits import BURST, KNOWN, Limits, neighbourhood
+from sentri_events.limits import BURST, DEBT, KNOWN, Limits, neighbourhood
 from sentri_events.settings import Settings
 from tests.embedded import Embedded
 from tests.raw import Answer, Connection, Head, Stream, ask, data, request
+from tests.redis_server import RedisServer
 from tests.server_process import ServerProcess, wait_until
 from tests.test_goodbye import delay, raw_blocks
-from tests.test_slow_viewers import open_sockets
+from tests.test_metrics import scrape
+from tests.test_slow_viewers import EVENT, open_sockets, post
 from tests.tokens import SECRET, bearer, token
 
 LOCAL = "127.0.0.1"
@@ -227,7 +230,7 @@ def test_an_event_source_is_told_on_a_stream(tmp_path: Path, version: str) -> No
 
 
 def test_an_old_stream_ends_and_goes_on_elsewhere(tmp_path: Path) -> None:
-    """With a `retry` that moves no id, and nothing lost. Mutants caught: `beat` does not look; all at the same age."""
+    """With a `retry` that moves no id, and nothing lost. Mutant caught: `beat` does not look."""
     with Embedded(tmp_path, stream_lifetime=1.0, heartbeat=0.1) as application:
         path = make(application)
         ask(application.port, "POST", path, {"type": "x", "n": 1})
@@ -235,11 +238,20 @@ def test_an_old_stream_ends_and_goes_on_elsewhere(tmp_path: Path) -> None:
             first, last = viewer.rest()
             assert data(first) == {"type": "x", "n": 1}
             assert HERE[0] <= delay(last) <= HERE[1]
-        lives = application.ask(lambda: application.streams.lifetime)
-        assert lives == 1.0
         ask(application.port, "POST", path, [{"type": "x", "n": 2}, {"type": "done", "status": "completed"}])
         with Stream(application.port, "R", "lastEventId=1") as viewer:
             assert [data(block)["type"] for block in viewer.rest()] == ["x", "done"]
+
+
+def test_streams_that_began_together_do_not_end_together(tmp_path: Path) -> None:
+    """Mutants caught: all live equally long; one lives longer than is said."""
+    with Embedded(tmp_path, stream_lifetime=1000) as application, ExitStack() as stack:
+        make(application)
+        for _ in range(50):
+            stack.enter_context(Stream(application.port, "R")).block()
+        lives = application.ask(lambda: [one._until - one._began for one in application.streams.open])
+        assert len(set(lives)) == 50
+        assert 750 <= min(lives) < max(lives) - 50 < 950
 
 
 # Requests a second
@@ -275,6 +287,82 @@ def test_a_caller_has_so_many_requests_a_second(tmp_path: Path) -> None:
     for number in range(KNOWN):
         limits.spend(str(number))
     assert len(limits._buckets) == KNOWN
+
+
+def test_what_others_have_granted_counts_and_is_paid_back() -> None:
+    """Mutants caught: it counts for nobody; what is beyond the bound is forgotten; nonsense locks out for ever."""
+    clock = Clock()
+    limits = Limits(Settings(max_requests_per_second=10), clock)
+    limits.spent("ann", 35)  # of which 20 were there
+    limits.spend("bob")
+    for moment, seconds in ((0.0, 2), (1.0, 1)):
+        clock.now = moment
+        with pytest.raises(TooMany) as refusal:
+            limits.spend("ann")
+        assert refusal.value.retry_after == seconds
+    clock.now = 1.6
+    limits.spend("ann")
+    limits.spent("ann", 1 << 30)
+    clock.now += DEBT + 0.1
+    limits.spend("ann")
+
+
+def spend_all(application: Embedded, address: str) -> int:
+    """How many requests of that address are granted there."""
+    answers = (ask(application.port, "POST", "/api/v1/projects", {}, at(address)).status for _ in range(1000))
+    return sum(1 for _ in takewhile(lambda status: status == 201, answers))
+
+
+def stop_the_clock(*applications: Embedded) -> None:
+    """So that nobody is given more as time goes by."""
+    for application in applications:
+        application.ask(lambda limits=application.hub.limits: setattr(limits, "_clock", lambda: 1e9))  # type: ignore[misc]
+
+
+def test_requests_are_counted_for_the_whole_fleet_also_when_redis_has_died(tmp_path: Path) -> None:
+    """Two instances, one Redis. While it is away each counts for itself, and refuses and waits no more than before.
+
+    Mutants caught: `start` does not `share`; what was spent is told twice; what could not be told is told later."""
+    redis = RedisServer(tmp_path)
+    asyncio.run(redis.start())
+    options: dict[str, Any] = {"redis_url": redis.url, "trusted_proxies": LOCAL, "max_requests_per_second": 10}
+    most = int(10 * BURST)
+    try:
+        with Embedded(tmp_path, **options) as one, Embedded(tmp_path, **options) as other:
+            stop_the_clock(one, other)
+
+            def left(application: Embedded, address: str) -> float:
+                return application.ask(lambda: application.hub.limits._bucket(address).tokens)
+
+            for _ in range(5):
+                assert ask(one.port, "POST", "/api/v1/projects", {}, at("192.0.2.1")).status == 201
+            wait_until(lambda: left(other, "192.0.2.1") == most - 5, "the other is told")
+            assert spend_all(other, "192.0.2.1") == most - 5
+            wait_until(lambda: left(one, "192.0.2.1") == 0, "so is the first")
+            too_many(
+                ask(one.port, "POST", "/api/v1/projects", {}, at("192.0.2.1")),
+                "More than 10 requests a second of one caller that write something.",
+            )
+            assert refused(one, "requests_per_second") == 1
+            assert left(other, "192.0.2.2") == most, "nobody else pays for it"
+
+            redis.stop()
+            assert spend_all(one, "192.0.2.3") == most
+            redis.resume()
+            asyncio.run(redis.kill())
+            wait_until(lambda: one.ask(lambda: one.hub.backend.trouble), "it is known to be away")
+            assert spend_all(one, "192.0.2.4") == most
+            assert spend_all(other, "192.0.2.4") == most
+
+            asyncio.run(redis.start())
+            for each in (one, other):
+                wait_until(lambda each=each: each.ask(lambda: each.hub.backend.trouble) is None, "it is back")  # type: ignore[misc]
+            for number, (near, far) in enumerate(((one, other), (other, one)), 5):
+                assert spend_all(near, f"192.0.2.{number}") == most
+                wait_until(lambda far=far, number=number: left(far, f"192.0.2.{number}") == 0, "it is told again")  # type: ignore[misc]
+            assert left(one, "192.0.2.4") == left(other, "192.0.2.4") == 0, "what could not be told is not told later"
+    finally:
+        asyncio.run(redis.close())
 
 
 def test_publishing_too_fast_is_refused_before_the_body_is_read(tmp_path: Path) -> None:
@@ -368,6 +456,55 @@ def test_where_no_descriptor_is_left_who_comes_is_hung_up_on(tmp_path: Path) -> 
         server.close()
 
 
+@pytest.mark.parametrize(
+    "beginning", [b"GET /hea", request("POST", "/api/v1/projects", {"Content-Length": "100"}) + b"{"]
+)
+def test_a_request_that_comes_too_slowly_is_told_so_and_counted(tmp_path: Path, beginning: bytes) -> None:
+    """An idle connection is closed without a word, and is nobody's mistake. See also test_attacks.
+
+    Mutants caught: idle ones are counted; the sentence is left out."""
+    server = ServerProcess(tmp_path, "--request-timeout", "0.3")
+    try:
+        server.start()
+        with Connection(server.port) as idle, Connection(server.port) as kept, Connection(server.port) as slow:
+            kept.send(request("GET", "/health"))
+            assert kept.answer().status == 200
+            slow.send(beginning)
+            answer = slow.answer()
+            assert (answer.status, answer.error) == (408, "A request must come within 0.3 seconds.")
+            for connection in (idle, kept, slow):
+                assert connection.rest() == b""
+        assert scrape(server.port)['refused_requests_total{reason="request_timeout"}'] == 1
+    finally:
+        server.close()
+
+
+PAGES = 20
+
+
+def test_an_answer_that_nobody_reads_is_not_kept(tmp_path: Path) -> None:
+    """Pages of history, on a connection that takes nothing of them, and on another that takes them bit by bit, for
+    longer than nothing may be taken. Mutants caught: nobody looks; whoever is still written to is cut."""
+    server = ServerProcess(tmp_path, "--stall-timeout", "2")
+    try:
+        run = server.start().make_run()
+        for _ in range(40):
+            post(server, run, {"type": "log", "message": EVENT})
+        page = request("GET", f"/api/v1/runs/{run}/events", {"Accept": "application/json"})
+        with Connection(server.port) as reader, Connection(server.port) as stuck:
+            for connection in (reader, stuck):
+                connection.send(page * PAGES)
+            taken = 0
+            while not scrape(server.port)['refused_requests_total{reason="stall_timeout"}']:
+                taken += len(reader.exactly(1 << 13))
+            with pytest.raises(ConnectionResetError):
+                stuck.rest()
+            reader.exactly(PAGES * 40 * len(EVENT) - taken)
+        assert scrape(server.port)['refused_requests_total{reason="stall_timeout"}'] == 1
+    finally:
+        server.close()
+
+
 def _peek(connection: Connection) -> bytes | None:
     connection.socket.setblocking(False)
     try:
@@ -378,12 +515,3 @@ def _peek(connection: Connection) -> bytes | None:
         return b""
     finally:
         connection.socket.settimeout(20)
-
-
-@pytest.fixture
-def impatient(tmp_path: Path) -> Iterator[ServerProcess]:
-    server = ServerProcess(tmp_path, "--request-timeout", "0.3")
-    try:
-        yield server.start()
-    finally:
-        server.close()

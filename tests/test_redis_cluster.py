@@ -67,7 +67,7 @@ async def test_each_run_is_on_the_server_of_its_slot(nodes: list[ClusterNode]) -
         for run in runs:
             await both.far.subscribe(run)
             await both.relay(run)
-        carried = [await node.say("PUBSUB", "SHARDCHANNELS") for node in nodes]
+        carried = [await node.say("PUBSUB", "SHARDCHANNELS", "sentri:run:*") for node in nodes]
         assert carried == [[channel_of(run)] for run in runs]
 
 
@@ -125,7 +125,7 @@ async def test_a_primary_dies(tmp_path: Path) -> None:
         await nodes[3].say("CLUSTER", "FAILOVER", "TAKEOVER")  # an election would do it too, at its leisure
         await both.back()
         await both.relay(run)
-        assert await nodes[3].say("PUBSUB", "SHARDCHANNELS") == [channel_of(run)]
+        assert await nodes[3].say("PUBSUB", "SHARDCHANNELS", "sentri:run:*") == [channel_of(run)]
 
 
 async def test_a_primary_is_away(tmp_path: Path) -> None:

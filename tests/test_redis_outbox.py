@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from sentri_events.backends.message import Bell, Hint
+from sentri_events.backends.message import Hint, Letter
 from sentri_events.backends.outbox import BATCH_BYTES, BATCH_EVENTS, MAX_BYTES, MAX_EVENTS, MAX_OWED, Outbox
 from sentri_events.event import Event
 from tests.backend_contract import EPOCH, event
@@ -15,8 +15,8 @@ def opened() -> tuple[Outbox, dict[str, int]]:
     return outbox, counts
 
 
-def drained(outbox: Outbox) -> list[Event | Hint | Bell]:
-    letters: list[Event | Hint | Bell] = []
+def drained(outbox: Outbox) -> list[Letter]:
+    letters: list[Letter] = []
     while batch := outbox.take():
         letters += batch
     return letters
