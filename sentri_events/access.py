@@ -45,14 +45,16 @@ class Access:
         self._store = store
         self.revocations = Revocations(store)
         self.terms = Terms(self.revocations)
+        secret = settings.artifact_secret
+        self.links = Links(secret, settings.artifact_token_ttl_ms) if secret else None
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
         """Go by the secrets of `settings` from now on."""
         self._metrics_token = settings.metrics_token
         self._tokens = Tokens(settings)
-        secret = settings.artifact_secret
-        self.links = Links(secret, settings.artifact_token_ttl_ms) if secret else None
+        if self.links is not None:  # streams that are open have it too
+            self.links.secret = settings.artifact_secret
         # Where nobody is asked a ticket opens nothing that is not open; pages need not know.
         self.tickets = Tickets(settings.jwt_secrets or ([token_hex(LEAST_SECRET)] if self.open else []), self._store)
 

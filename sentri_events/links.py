@@ -22,12 +22,12 @@ _OF_A_LIST = re.compile(rb'(")' + _PATH)
 
 
 class Links:
-    """Signs and judges links with one secret. `lifetime` is in milliseconds, and `clock` gives those since 1970."""
+    """Signs and judges links with one `secret`. `lifetime` is in milliseconds, and `clock` gives those since 1970."""
 
     def __init__(
         self, secret: str, lifetime: int, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     ) -> None:
-        self._secret = secret.encode()
+        self.secret = secret
         self._lifetime = lifetime
         self._clock = clock
 
@@ -58,5 +58,5 @@ class Links:
         return found[0] + self.sign(path).removeprefix(path).encode()
 
     def _token(self, path: str, end: int) -> str:
-        digest = hmac.digest(self._secret, f"{path}:{end}".encode(), hashlib.sha256)
+        digest = hmac.digest(self.secret.encode(), f"{path}:{end}".encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -17,7 +17,7 @@ DATABASE_SCHEMES = ("sqlite", "postgresql", "postgres")
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 EVENT_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 LEAST_SECRET = 32  # bytes: HS256 takes no less
-RELOADED = ("log_level", "jwt_secret", "metrics_token")  # what a server that runs reads again, from files
+RELOADED = ("log_level", "jwt_secret", "metrics_token", "artifact_secret")  # read again from files while it runs
 ALWAYS_DURABLE = frozenset({"log", "result", "update", "done"})
 
 

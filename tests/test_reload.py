@@ -4,10 +4,12 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
-from tests.raw import Stream, ask
+from sentri_events.links import Links
+from tests.raw import Stream, ask, data
 from tests.server_process import ServerProcess, wait_until
 from tests.test_fleet import children
 from tests.tokens import OTHER_SECRET, SECRET, bearer, token
@@ -20,10 +22,15 @@ class Reloaded:
     """A server that has its secret and its log level from files."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        self.secret, self.level = folder / "secret", folder / "level"
+        self.secret, self.level, self.artifacts = folder / "secret", folder / "level", folder / "artifacts"
         self.secret.write_text(f"{SECRET}\n")
         self.level.write_text("info\n")
-        files = {"JWT_SECRET_FILE": str(self.secret), "LOG_LEVEL_FILE": str(self.level)}
+        self.artifacts.write_text("of-artifacts")
+        files = {
+            "JWT_SECRET_FILE": str(self.secret),
+            "LOG_LEVEL_FILE": str(self.level),
+            "ARTIFACT_SECRET_FILE": str(self.artifacts),
+        }
         self.process = ServerProcess(folder, *options, env=files)
 
     def tell(self) -> None:
@@ -69,6 +76,27 @@ def test_a_secret_is_replaced_while_streams_are_open(server: Reloaded) -> None:
         wait_until(lambda: len(children(process)) == len(born) and victim not in children(process), "it is replaced")  # noqa: B023
     if born:
         assert (server.statuses(NEW), server.statuses(OLD)) == ({200}, {401})
+
+
+def test_links_are_signed_with_the_new_secret_also_on_streams_that_are_open(server: Reloaded) -> None:
+    """Mutant caught: a stream keeps the links that it began with."""
+    qa, process, link = bearer(token(role="qa_lead")), server.process, "/artifacts/x.png"
+    assert process.request("POST", "/api/v1/projects", {"id": "web"}, qa)[0] == 201
+    run = process.request("POST", "/api/v1/runs", {"projectId": "web"}, qa)[1]["id"]
+    server.artifacts.write_text("another")
+
+    def signed_anew() -> bool:
+        shot = {"type": "screenshot", "screenshotPath": link}
+        assert process.request("POST", f"/api/v1/runs/{run}/events", shot, qa)[0] == 201
+        path, _, query = data(viewer.block())["screenshotPath"].partition("?")
+        given = parse_qs(query)
+        return Links("another", 1).opens(path, given["token"][0], given["exp"][0])
+
+    with Stream(process.port, run, "snapshot=0", headers=qa) as viewer:
+        viewer.block()
+        assert not signed_anew()
+        server.tell()
+        wait_until(signed_anew, "the new secret signs")
 
 
 def test_the_log_level_is_replaced(server: Reloaded) -> None:
