@@ -125,22 +125,29 @@ export class RunFollower {
       this.run = newRun(this.document);
       this.#say({ name: "catching up" });
     }
+    let asked = this.#page(this.#epoch ? `${this.#epoch}.${this.run.seq}` : "0");
     for (;;) {
-      const after = this.#epoch ? `${this.#epoch}.${this.run.seq}` : "0";
-      const page = await this.#ask(`${runPath(this.#id)}/events`, { after });
+      const page = await asked;
       if (page.reset && page.reset !== "trimmed") {
         this.run = newRun((this.document = await this.#ask(runPath(this.#id), { logs: 0 })));
-        this.#epoch = "";
+        asked = this.#page("0");
         continue;
       }
+      const last = page.events.length ? page.events.at(-1).seq : page.head; // what is missing was pruned
+      if (last < page.head) asked = this.#page(`${page.epoch}.${last}`); // on its way while this one is applied
       this.trimmed ||= page.reset === "trimmed";
       this.#epoch = page.epoch;
       this.head = page.head;
-      if (page.events.length) apply(this.run, page.events);
-      else this.run.seq = page.head; // what is missing was pruned
-      if (this.run.seq >= page.head) return;
+      apply(this.run, page.events);
+      this.run.seq = last;
+      if (last >= page.head) return;
       this.#say({ name: "catching up" });
     }
+  }
+
+  /** The stored events after a position. */
+  #page(after) {
+    return this.#ask(`${runPath(this.#id)}/events`, { after });
   }
 
   #ask(path, parameters) {

@@ -5,13 +5,13 @@ import { ticks } from "./timeline-layout.js";
 import { clock } from "./words.js";
 
 export const AXIS = 26; // pixels above the lanes
-const RANKS = { bad: 3, warn: 2, good: 1, dim: 0 };
+export const RANKS = { bad: 3, warn: 2, good: 1, dim: 0 };
 
 /** How high a lane is, of so many. */
 export const laneHeight = (lanes) => Math.max(5, Math.min(24, Math.floor(560 / Math.max(1, lanes))));
 
 /**
- * `view`: [from, to] in ms from the layout's begin. `gutter`: pixels for the workers' names. `tone(status)`: one of RANKS.
+ * `view`: [from, to] in ms from the layout's begin. `gutter`: pixels for the workers' names. `tone(status)`: a name of RANKS, how bad it is.
  * `colours`: a CSS colour for each of those, and for text, line, focus and running.
  * `marked`: bars with a frame; `focus`: the one that is looked at; `now`: ms, or null.
  */
