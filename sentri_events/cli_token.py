@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -10,10 +10,7 @@ from sentri_events.caller import ADMIN, DEV_WORKSPACE, LATEST, PUBLISHER, QA_LEA
 from sentri_events.cli_db import check_exists
 from sentri_events.errors import SettingsError
 from sentri_events.options import Duration, database_option, environment
-from sentri_events.settings import load
-
-if TYPE_CHECKING:
-    from sentri_events.tokens import Tokens
+from sentri_events.settings import Settings, load
 
 A_YEAR = 365 * 86400.0
 
@@ -41,11 +38,15 @@ def mint(workspace: str, role: str | None, scope: str | None, project: str | Non
     if scope is not None and role is not None:
         raise click.UsageError("--scope publish is all that such a token may: leave out --role.")
     from sentri_events.event import check_id
+    from sentri_events.tokens import Tokens
 
     check_id(workspace, "--workspace")
     if project is not None:
         check_id(project, "--project")
-    made = _tokens(needed=True).mint(
+    settings = _settings()
+    if not settings.jwt_secrets:
+        raise SettingsError("Say the server's secret: JWT_SECRET, or JWT_SECRET_FILE for the file that holds it.")
+    made = Tokens(settings).mint(
         workspace=workspace, role=scope or role or VIEWER, subject=subject, project=project, lifetime=expires
     )
     click.echo(made)
@@ -56,15 +57,21 @@ def mint(workspace: str, role: str | None, scope: str | None, project: str | Non
 def inspect() -> int:
     """Show what a token says, and whether the server would believe it.
 
-    Exits with 1 if it would not. That it was revoked is not looked at.
+    By JWT_SECRET, SENTRI_EVENTS_JWKS and what else the server goes by. Exits with 1 if it would not. That it was
+    revoked is not looked at.
     """
+    import asyncio
+
     from sentri_events.errors import Unauthorized
+    from sentri_events.jwks import Keys
     from sentri_events.render import compact
+    from sentri_events.tokens import Tokens
 
     text = _read()
     click.echo(compact(_unverified(text)))
+    settings = _settings()
     try:
-        _tokens(needed=False).read(text)
+        Tokens(settings).read(text, keys=asyncio.run(Keys(settings.jwks).find(text)) if settings.jwks else ())
     except Unauthorized as error:
         click.echo(f"It is not believed: {error}.", err=True)
         return 1
@@ -77,9 +84,10 @@ def inspect() -> int:
 @click.option("--redis-url", envvar="REDIS_URL", show_envvar=True, default="", help="Where the original is told, too.")
 @database_option
 def revoke(jti: str | None, duration: float, redis_url: str, database: str) -> int:
-    """Take a token back: the one on standard input, or the one with this JTI.
+    """Take a token back.
 
-    Streams that it opened end within two seconds. It is known until the token would have ended.
+    The one on standard input, or the one with this JTI. Streams that it opened end within two seconds. It is known
+    until the token would have ended.
     """
     until = time.time() + duration
     if jti is None:
@@ -99,13 +107,8 @@ def revoke(jti: str | None, duration: float, redis_url: str, database: str) -> i
     return 0
 
 
-def _tokens(needed: bool) -> "Tokens":
-    from sentri_events.tokens import Tokens
-
-    settings = environment("jwt_secret", "jwt_audience", "jwt_issuer")
-    if needed and not settings.jwt_secrets:
-        raise SettingsError("Say the server's secret: JWT_SECRET, or JWT_SECRET_FILE for the file that holds it.")
-    return Tokens(settings)
+def _settings() -> Settings:
+    return environment("jwt_secret", "jwks", "jwt_audience", "jwt_issuer")
 
 
 def _read() -> str:

@@ -33,7 +33,9 @@ class Settings:
     host: str = _setting("127.0.0.1", "SENTRI_EVENTS_HOST", "Address to listen on.")
     port: int = _setting(8000, "SENTRI_EVENTS_PORT", "Port to listen on; 0 takes a free one.", most=65535)
     insecure: bool = _setting(
-        False, "SENTRI_EVENTS_INSECURE", "Allow an address other than loopback although nobody is asked who they are."
+        False,
+        "SENTRI_EVENTS_INSECURE",
+        "Allow an address other than loopback, and any name, although nobody is asked who they are.",
     )
     jwt_secret: str = _setting(
         "",

@@ -22,6 +22,7 @@ from sentri_events.jwks import Keys, read_keys
 from sentri_events.settings import Settings
 from sentri_events.store import Store
 from tests.chaos.parts import until
+from tests.commands import run
 from tests.raw import ask
 from tests.scripted import Request, answer, scripted
 from tests.server_process import ServerProcess
@@ -197,6 +198,19 @@ async def test_no_token_is_more_than_unknown() -> None:
         assert await keys.find(text) == []
     odd = base64.urlsafe_b64encode(b'{"alg":["RS256"]}').decode().rstrip("=")
     assert await keys.find(f"{odd}.e30.AA") == []
+
+
+def test_the_command_judges_as_a_server_does(tmp_path: Path) -> None:
+    """Mutant caught: the secret alone is looked at."""
+    file = tmp_path / "keys.json"
+    file.write_bytes(key_set(public(ec_key("a"), kid="e")))
+    env = {"SENTRI_EVENTS_JWKS": str(file), "SENTRI_EVENTS_JWT_AUDIENCE": "events"}
+    for text, status in (
+        (signed(ec_key("a"), "e", aud="events"), 0),
+        (signed(ec_key("a"), "e"), 1),
+        (signed(ec_key("b"), "e", aud="events"), 1),
+    ):
+        assert run("token", "inspect", given=text.encode(), env=env)[0] == status
 
 
 def test_a_server_by_its_issuers_keys(tmp_path: Path) -> None:
