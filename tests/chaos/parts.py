@@ -208,7 +208,7 @@ class Nginx(Part):
             + f"http {{\n    access_log off;\n{temporary}    upstream servers {{\n"
             + "".join(f"        server 127.0.0.1:{port};\n" for port in self._servers)
             + f"    }}\n    server {{\n        listen 127.0.0.1:{self.port};\n"
-            + "        location / { proxy_pass http://servers; }\n    }\n}\n"
+            + "        location / { proxy_pass http://servers; proxy_set_header Host $host; }\n    }\n}\n"
         )
         program = nginx_program()
         if program is None:
