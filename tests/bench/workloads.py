@@ -8,6 +8,7 @@ from tests.bench.relay import W7
 from tests.bench.size import W10
 from tests.bench.slow import W4
 from tests.bench.smooth import W12, W13
+from tests.bench.stalled import W14
 from tests.bench.storm import W8
 
-WORKLOADS = (W1, W2, *W3, W4, W5, W6, *W7, W8, W9, *W9B, W10, W11, W12, W13)
+WORKLOADS = (W1, W2, *W3, W4, W5, W6, *W7, W8, W9, *W9B, W10, W11, W12, W13, W14)
