@@ -119,7 +119,11 @@ def test_pictures_words_and_unknown_events_are_shown_as_they_come(server: Server
     emit(server, run, {"type": "llm_token", "token": "once "}, {"type": "llm_token", "token": "upon"})
     page.wait_for_selector(".tokens >> text=once upon")
     volatile(server, run, {"type": "frame", "data": PICTURE})
-    assert page.get_attribute("figure img", "src") == f"data:image/jpeg;base64,{PICTURE}"
+    page.wait_for_selector('figure canvas[width="1"]')
+    dot = "[...document.querySelector('figure canvas').getContext('2d').getImageData(0, 0, 1, 1).data]"
+    red, green, blue, alpha = page.evaluate(dot)
+    assert red == green == blue
+    assert alpha == 255
     page.wait_for_selector("figcaption >> text=now")
     page.wait_for_selector(r"figcaption >> text=/[2-9]\.\d s old/")
     volatile(server, run, {"type": "mouse", "x": 17})

@@ -80,7 +80,7 @@ def test_axe_finds_nothing(server: ServerProcess, browser: Browser, axe: str, na
             connection(page, "live")
             volatile(server, run, {"type": "frame", "data": PICTURE})
             volatile(server, run, {"type": "mouse", "x": 17})
-            page.wait_for_selector("figure img")
+            page.wait_for_selector("figure canvas")
             page.wait_for_selector(".volatile")
             if tab == "compare":
                 page.wait_for_selector(".compared")

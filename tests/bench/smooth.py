@@ -40,7 +40,7 @@ def watching(view: str, seconds: int = A_WHILE, rate: int = RATE, pictures: bool
             frames = tab.frames()
             tab.page.locator("#tab-events", has_text=f"{LINES + RESULTS + seconds * rate:,}").wait_for()
             if pictures:
-                tab.page.wait_for_function("document.querySelector('figure img').naturalWidth")
+                tab.page.wait_for_selector('figure canvas[width="1280"]')
         return {
             "rate": seconds * rate / took,
             "frames": len(frames) / took,
