@@ -35,7 +35,10 @@ setup(
     python_requires=">=3.11",
     packages=["sentri_events", "sentri_events.handlers", "sentri_events.backends"],
     package_dir={"sentri_events.handlers": "handlers", "sentri_events.backends": "backends"},
-    package_data={"sentri_events": ["py.typed", "migrations/*.py", "web/**/*"]},
+    package_data={
+        "sentri_events": ["py.typed", "migrations/*.py", "web/**/*"],
+        "sentri_events.handlers": ["openapi.json"],
+    },
     install_requires=[
         "tornado>=6.6.1,<7",
         "peewee>=4.5.3,<5",
@@ -64,6 +67,7 @@ setup(
             "pytest-cov>=7",
             "pytest-xdist>=3.8",
             "hypothesis>=6.170",
+            "schemathesis>=4.32,<5",
             "h2>=4.3,<5",  # HTTP/2, as browsers come through a proxy
             "PyYAML>=6",  # for msgspec, of docs/production/compose.yaml
             *SERVERS,  # a Redis

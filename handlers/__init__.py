@@ -9,6 +9,7 @@ from sentri_events.access import Access
 from sentri_events.handlers.admin import AdminStreamHandler, AdminStreamsHandler
 from sentri_events.handlers.artifacts import ArtifactHandler
 from sentri_events.handlers.base import MissingHandler, MovedHandler
+from sentri_events.handlers.description import DescriptionHandler, read_description
 from sentri_events.handlers.health import HealthHandler, ReadyHandler
 from sentri_events.handlers.lists import ProjectEventsHandler, WorkspaceEventsHandler
 from sentri_events.handlers.merged import RunsEventsHandler
@@ -51,6 +52,7 @@ def routes(
     streams.terms = access.terms
     admin = {**common, "streams": streams, "siblings": siblings or Siblings()}
     streams.lifetime, streams.farewell = hub.settings.stream_lifetime, hub.audience.farewell
+    description = {**common, "description": read_description()}
     page = {**common, "pages": Pages()}
     streaming = {**common, "streams": streams}
     prefix = re.escape(prefix)
@@ -76,6 +78,7 @@ def routes(
         URLSpec(rf"{prefix}/runs/([^/]+)", PageHandler, page),
         URLSpec(rf"{prefix}/static/([0-9a-f]+)/([a-z0-9./-]+)", AssetHandler, page),
         URLSpec(rf"{prefix}/metrics", MetricsHandler, {**common, "metrics": metrics or Metrics(hub, streams)}),
+        URLSpec(rf"{prefix}/openapi\.json", DescriptionHandler, description),
         URLSpec(rf"{prefix}/artifacts/(.*)", ArtifactHandler, common),
         URLSpec(rf"{prefix}/api/runs/.*", MovedHandler, common),
         URLSpec(rf"{prefix}/api/.*", MissingHandler, common),

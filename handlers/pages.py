@@ -4,17 +4,13 @@ Every file's URL holds one digest of them all, so that browsers may keep them fo
 by relative paths. The page names them relatively too: it works below any prefix, also one that only a proxy knows.
 """
 
-import gzip
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from sentri_events.access import Access
 from sentri_events.errors import NotFound
-from sentri_events.handlers.base import BaseHandler
+from sentri_events.handlers.files import Asset, FileHandler, digest
 from sentri_events.hub import Hub
 
 POLICY = "; ".join(
@@ -35,27 +31,13 @@ KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".s
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
-@dataclass(frozen=True)
-class Asset:
-    """One file as it is sent; compressed when it is first asked for, and then never again."""
-
-    body: bytes
-    kind: str
-    digest: str
-
-    @cached_property
-    def gzipped(self) -> bytes:
-        """With the time left out: every instance sends the same bytes."""
-        return gzip.compress(self.body, mtime=0)
-
-
 class Pages:
     """The page's files, read once. `page(depth)` is the HTML for a path that many folders below the server's root."""
 
     def __init__(self) -> None:
         bodies = dict(sorted(_read(files("sentri_events") / "web", "")))
         html = bodies.pop("index.html").decode()
-        self.version = _digest(b"".join(b"%b\0%b\0" % (name.encode(), body) for name, body in bodies.items()))
+        self.version = digest(b"".join(b"%b\0%b\0" % (name.encode(), body) for name, body in bodies.items()))
         self._assets = {name: _asset(name, body) for name, body in bodies.items()}
         modules = [name for name in bodies if name.endswith(".js") and name != "worker.js"]
         self._pages = [_asset(".html", self._fill(html, modules, "../" * depth).encode()) for depth in (0, 1)]
@@ -76,8 +58,7 @@ class Pages:
         return html.replace("    {{modules}}", links).replace("{{static}}", base)
 
 
-class _FileHandler(BaseHandler):
-    reads = None  # the page is the same for all; what it shows, it asks for
+class _PageFileHandler(FileHandler):
     policy = POLICY
 
     def initialize(self, hub: Hub, access: Access, pages: Pages) -> None:  # type: ignore[override]
@@ -85,23 +66,8 @@ class _FileHandler(BaseHandler):
         super().initialize(hub, access)
         self.pages = pages
 
-    def send(self, asset: Asset, caching: str) -> None:
-        """The file, or 304 for who has it."""
-        self.set_header("Content-Type", f"{asset.kind}; charset=utf-8")
-        self.set_header("Cache-Control", caching)
-        self.vary("Accept-Encoding")
-        self.set_header("Etag", f'W/"{asset.digest}"')
-        if self.check_etag_header():
-            self.set_status(304)
-            self.finish()
-        elif "gzip" in self.request.headers.get("Accept-Encoding", ""):
-            self.set_header("Content-Encoding", "gzip")
-            self.finish(asset.gzipped)
-        else:
-            self.finish(asset.body)
 
-
-class PageHandler(_FileHandler):
+class PageHandler(_PageFileHandler):
     """`/` and `/runs/{id}`: what they show is the page's own affair."""
 
     def get(self, run: str | None = None) -> None:
@@ -111,7 +77,7 @@ class PageHandler(_FileHandler):
     head = get
 
 
-class AssetHandler(_FileHandler):
+class AssetHandler(_PageFileHandler):
     """`/static/{digest}/{name}`."""
 
     def get(self, version: str, name: str) -> None:
@@ -130,8 +96,4 @@ def _read(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _asset(name: str, body: bytes) -> Asset:
-    return Asset(body, KINDS[name[name.rindex(".") :]], _digest(body))
-
-
-def _digest(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()[:16]
+    return Asset(body, f"{KINDS[name[name.rindex('.') :]]}; charset=utf-8")

@@ -282,8 +282,8 @@ def test_what_has_no_route_is_missing_for_everyone(guarded: ServerProcess) -> No
 
 # What has nothing of a workspace's (the page, health, files by their links) or is tried elsewhere (admin, metrics).
 ELSEWHERE = {
-    "/", "/runs/x", "/static/0/x", "/health", "/health/ready", "/artifacts/x", "/metrics", "/api/runs/x", "/api/x",
-    "/api/v1/tickets", "/api/v1/workspace/events", "/api/v1/admin/streams", "/api/v1/admin/streams/x",
+    "/", "/runs/x", "/static/0/x", "/health", "/health/ready", "/artifacts/x", "/metrics", "/openapi.json", "/api/x",
+    "/api/runs/x", "/api/v1/tickets", "/api/v1/workspace/events", "/api/v1/admin/streams", "/api/v1/admin/streams/x",
 }  # fmt: skip
 
 

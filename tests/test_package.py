@@ -61,7 +61,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         for room in ("handlers", "backends")
         for path in (ROOT / room).rglob("*.py")
     ]
-    files = {str(path) for path in (*core, *rooms)} | {"sentri_events/py.typed"}
+    files = {str(path) for path in (*core, *rooms)} | {"sentri_events/py.typed", "sentri_events/handlers/openapi.json"}
     files |= {str(path.relative_to(ROOT)) for path in (ROOT / "sentri_events/web").rglob("*") if path.is_file()}
     files |= {f"{NAME}.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
     files |= {f"{NAME}.dist-info/{name}" for name in ("licenses/LICENSE", "top_level.txt")}

@@ -20,7 +20,7 @@ import pytest
 
 from tests.server_process import ServerProcess, wait_until
 
-PYTEST = (sys.executable, "-m", "pytest", "-p", "no:tornado", "-p", "no:cacheprovider")
+PYTEST = (sys.executable, "-m", "pytest", "-p", "no:tornado", "-p", "no:schemathesis", "-p", "no:cacheprovider")
 BOUND = 60.0  # seconds for what takes one
 
 
