@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from tornado.httputil import HTTPServerRequest, split_host_and_port
 
@@ -33,6 +34,7 @@ def preflight(methods: Iterable[str]) -> Mapping[str, str]:
     }
 
 
+@lru_cache(100)
 def is_own_name(host: str) -> bool:
     """Whether `host` is an address or localhost. The owner of any other name can let it lead here, and then a browser
     takes his page for one of ours (DNS rebinding)."""

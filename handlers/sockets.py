@@ -351,6 +351,7 @@ class TlsSocket(Socket):
 
 def open_socket(stream: IOStream, streams: Streams, client: Client, chunked: bool, heartbeat: bytes) -> Socket:
     """The sink for a stream that a handler has detached from Tornado."""
+    stream.set_nodelay(True)  # or an event would wait until the client's system has acknowledged the one before
     if isinstance(stream, SSLIOStream):
         return TlsSocket(stream, streams, client, chunked, heartbeat)
     stream.io_loop.remove_handler(stream.fileno())

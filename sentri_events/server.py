@@ -221,6 +221,7 @@ async def _serve(
             streams=streams,
             refused=partial(hub.meter.refuse, 0),
             patience=settings.request_timeout,
+            longest=settings.max_body_bytes,
             max_header_size=2 * (settings.max_url_bytes + settings.max_header_bytes),
         )
         server.add_sockets(sockets)

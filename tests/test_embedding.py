@@ -111,6 +111,15 @@ def test_streams_are_kept_where_the_application_can_see_them(application: Embedd
     wait_until(lambda: not application.ask(lambda: application.streams.open), "both are closed")
 
 
+def test_no_event_waits_until_the_one_before_is_acknowledged(application: Embedded) -> None:
+    """Nagle's algorithm, which is on in a server of Tornado's. Caught: the socket as it comes."""
+    run = application.call(make(application))
+    with Stream(application.port, run) as stream:
+        stream.block()
+        (sink,) = application.ask(lambda: list(application.streams.open))
+        assert sink._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 @pytest.mark.parametrize("how", ["close", "reset", "half", "at once", "in the request", "in the body"])
 def test_a_client_that_goes_is_let_go(application: Embedded, how: str) -> None:
     """P14 in the small, without waiting for a heartbeat.
