@@ -7,11 +7,12 @@ Both hold the JSON exactly as it is stored and sent: ASCII, no spaces, `type` fi
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
-from sentri_events.errors import BadRequest, BatchTooLarge, EventTooLarge, Invalid, TooLarge
+from sentri_events.errors import BadRequest, BatchTooLarge, EventTooLarge, Invalid, SentriEventsError, TooLarge
 from sentri_events.settings import ALWAYS_DURABLE, EVENT_TYPE, RUN_ID
 
 MAX_DEPTH = 64
@@ -36,6 +37,8 @@ _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_TIME = 253_402_300_799_999  # the last millisecond of the year 9999
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _BRACKET = ord("[")
+_UNDERSCORE = ord("_")
+_NOT_READ = (RecursionError, UnicodeDecodeError, msgspec.MsgspecError)  # what `_decode` raises
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -73,7 +76,10 @@ def read_json(body: bytes) -> Any:
     """The value that `body` holds. Raises `BadRequest` for what is not JSON, `Invalid` for what is nested too deep."""
     if not body:
         raise BadRequest("The body is empty; it must be JSON.")
-    return _read(body, "The body")
+    try:
+        return _decode(body)
+    except _NOT_READ as error:
+        raise _refusal(error, "The body") from None
 
 
 def read_payloads(body: bytes, content_type: str, most: int = MAX_BATCH) -> list[dict[str, Any]]:
@@ -105,29 +111,31 @@ def _read_lines(body: bytes) -> list[dict[str, Any]]:
     payloads = []
     too_deep = None
     for number, line in enumerate(body.split(b"\n"), 1):
-        if line and not line.isspace():
-            try:
-                payload = _read(line, "Line %d", number)
-            except Invalid as error:  # a broken line is said first, wherever it is
-                too_deep = too_deep or error
+        try:
+            payload = _decode(line)
+        except _NOT_READ as error:
+            if not line or line.isspace():
                 continue
-            if not isinstance(payload, dict):
-                raise BadRequest(f"Line {number} is not a JSON object.")
-            payloads.append(payload)
+            refusal = _refusal(error, f"Line {number}")
+            if isinstance(refusal, BadRequest):
+                raise refusal from None
+            too_deep = too_deep or refusal  # a broken line is said first, wherever it is
+            continue
+        if not isinstance(payload, dict):
+            raise BadRequest(f"Line {number} is not a JSON object.")
+        payloads.append(payload)
     if too_deep is not None:
         raise too_deep
     return payloads
 
 
-def _read(json: bytes, what: str, *place: int) -> Any:
-    try:
-        return _decode(json)
-    except RecursionError:
-        raise Invalid(f"{what % place} is nested deeper than {MAX_DEPTH}.") from None
-    except UnicodeDecodeError:
-        raise BadRequest(f"{what % place} is not UTF-8.") from None
-    except msgspec.MsgspecError as error:
-        raise BadRequest(f"{what % place} is not JSON: {_reason(error)}.") from None
+def _refusal(error: Exception, what: str) -> SentriEventsError:
+    """`what` could not be read."""
+    if isinstance(error, RecursionError):
+        return Invalid(f"{what} is nested deeper than {MAX_DEPTH}.")
+    if isinstance(error, UnicodeDecodeError):
+        return BadRequest(f"{what} is not UTF-8.")
+    return BadRequest(f"{what} is not JSON: {_reason(error)}.")
 
 
 def drafts(payloads: list[dict[str, Any]], rules: Rules, now: int, volatile: bool = False) -> list[Draft]:
@@ -138,11 +146,13 @@ def drafts(payloads: list[dict[str, Any]], rules: Rules, now: int, volatile: boo
     """
     judged: list[Draft] = []
     invalid = None
+    ended = False
     for number, payload in enumerate(payloads, 1):
         try:
             made = draft(payload, rules, now, volatile)
-            if judged and judged[-1].type == "done":
+            if ended:
                 raise Invalid("Nothing can follow done.")
+            ended = made.type == "done"
             judged.append(made)
         except (Invalid, TooLarge) as error:
             if len(payloads) == 1:
@@ -166,13 +176,14 @@ def draft(payload: dict[str, Any], rules: Rules, now: int, volatile: bool = Fals
     if len(json) > rules.max_event_bytes:
         raise EventTooLarge(f"An event may have {rules.max_event_bytes} bytes, not {len(json)}.")
     kind = stored["type"]
-    if "type" not in payload:
-        raise Invalid("An event needs a type.")
-    if not isinstance(kind, str) or not EVENT_TYPE.fullmatch(kind):
+    if not isinstance(kind, str) or not _is_type(kind):
+        if "type" not in payload:
+            raise Invalid("An event needs a type.")
         raise Invalid("A type has 1 to 64 characters: letters, digits and _ . : - only.")
-    for key in stored:
-        if key.startswith("_"):
-            raise Invalid(f"The key {_shown(key)} is reserved: keys that begin with _ belong to the server.")
+    if _UNDERSCORE in json:  # most events have none
+        for key in stored:
+            if key.startswith("_"):
+                raise Invalid(f"The key {_shown(key)} is reserved: keys that begin with _ belong to the server.")
     # Most events are flat, which is seen sooner than counted.
     if (json.rfind(b"{") or _BRACKET in json) and json.count(b"{") + json.count(b"[") > MAX_DEPTH:
         check_depth(stored, "An event")
@@ -183,6 +194,12 @@ def draft(payload: dict[str, Any], rules: Rules, now: int, volatile: bool = Fals
     check = _CHECKS.get(kind)
     effect = check(stored) if check is not None else None
     return Draft(kind, json, now, volatile or kind in rules.volatile, effect)
+
+
+@lru_cache(1000)
+def _is_type(text: str) -> bool:
+    """Whether an event may have that type: a producer has few of them."""
+    return EVENT_TYPE.fullmatch(text) is not None
 
 
 def encode(value: Any) -> bytes:

@@ -208,10 +208,10 @@ class Hub:
 
     def _tell(self, events: list[Event], since: float) -> None:
         """Tell this process first, then ring the bell for the others. They are events `since` that time."""
-        stored = sum(event.seq > 0 for event in events)
+        stored = sum([event.seq > 0 for event in events])
         self.meter.stored += stored
         self.meter.volatile += len(events) - stored
-        self.meter.published_bytes += sum(len(event.json) for event in events)
+        self.meter.published_bytes += sum([len(event.json) for event in events])
         for run, own in _by_run(events).items():
             channel = self._channels.get(run)
             if channel is not None:

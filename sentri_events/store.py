@@ -92,7 +92,7 @@ class Store:
         """Number and store `drafts`, all or none. With `silent_since` (milliseconds): only if the run's producer was
         last heard before it; with `project`: only if the run is of that one. Raises `NotFound`, `Conflict` (the run has
         ended), `Invalid` (the key is another's)."""
-        weight = max(len(drafts), sum(len(draft.json) for draft in drafts) >> 10)
+        weight = max(len(drafts), sum([len(draft.json) for draft in drafts]) >> 10)
         return await self._write(
             lambda tx: tx.append(workspace, run, drafts, once, silent_since, project), weight, [run]
         )
