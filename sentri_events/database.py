@@ -29,6 +29,7 @@ WAL_TIMEOUT = 100  # milliseconds
 PRAGMAS: dict[str, str | int] = {
     "journal_mode": "wal",
     "synchronous": "full",
+    "wal_autocheckpoint": 4000,  # pages: a run's row is written by every commit, and copied once for all of them
     "secure_delete": "off",  # some builds write zeros over what is deleted: a prune would hold the lock for seconds
 }
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -156,28 +157,51 @@ def reading(database: PooledDatabase) -> Iterator[None]:
             database.close()  # the pool ends the transaction
 
 
-def begin_writing(database: PooledDatabase) -> None:
-    """One transaction on this thread's connection, made if there is none. SQLite's takes the write lock."""
+def begin_writing(database: PooledDatabase, first: str = "", *values: Any) -> Any:
+    """One transaction on this thread's connection, made if there is none; returns a cursor with the rows of its `first`
+    statement, if there is one. SQLite's takes the write lock."""
     if isinstance(database, PostgresqlDatabase):
         # What a statement reads is what was committed before it, so a row is read anew under its lock.
-        _begin_postgres(database, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-    else:
-        database.connect(reuse_if_open=True)
-        database.begin()
+        return _begin_postgres(database, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", first, *values)
+    database.connect(reuse_if_open=True)
+    database.begin()
+    return execute(database, first, *values) if first else None
 
 
-def _begin_postgres(database: PooledDatabase, words: str) -> None:
+def _begin_postgres(database: PooledDatabase, words: str, first: str = "", *values: Any) -> Any:
     """That a server was restarted shows at the first use of an old connection: then all that are idle are old."""
     database.connect(reuse_if_open=True)
     try:
-        execute(database, words)
+        return _begin_together(database, words, first, *values)
     except Exception as error:
+        if is_lock_timeout(error):
+            raise
         disconnect(database)
         if trouble(error) is None:
             raise
         database.close_idle()
         database.connect()
+        return _begin_together(database, words, first, *values)
+
+
+def _begin_together(database: PooledDatabase, words: str, first: str, *values: Any) -> Any:
+    if not first:
+        return execute(database, words)
+    with together(database):
         execute(database, words)
+        return execute(database, first, *values)
+
+
+@contextmanager
+def together(database: PooledDatabase) -> Iterator[None]:
+    """Within a transaction: statements whose rows are read later, or never. PostgreSQL is sent all of them before its
+    first answer is waited for. What fails may show at the end only, and nothing was done after it."""
+    if not isinstance(database, PostgresqlDatabase):
+        yield
+        return
+    connection: Any = database.connection()  # type: ignore[no-untyped-call]
+    with connection.pipeline():
+        yield
 
 
 @contextmanager
@@ -234,8 +258,9 @@ def insert_many(database: PooledDatabase, into: str, rows: Sequence[Sequence[Any
     try:
         if chunks:
             cursor.executemany(f"INSERT INTO {into} VALUES {', '.join([mark] * TOGETHER)}", chunks)  # nosec B608 # words of ours
-        if whole < len(rows):
-            cursor.executemany(f"INSERT INTO {into} VALUES {mark}", rows[whole:])  # nosec B608 # words of ours
+        if rest := rows[whole:]:
+            marks = ", ".join([mark] * len(rest))
+            cursor.execute(f"INSERT INTO {into} VALUES {marks}", list(chain.from_iterable(rest)))  # nosec B608 # words of ours
     finally:
         cursor.close()
 
@@ -297,6 +322,11 @@ def trouble(error: Exception) -> str | None:
     if kinds.isdisjoint(("DatabaseError", "InterfaceError")) or (kinds & _OUR_FAULT and not kinds & _NOT_OUR_FAULT):
         return None
     return (str(error).strip().splitlines() or [type(error).__name__])[0].removesuffix(".")
+
+
+def is_lock_timeout(error: Exception) -> bool:
+    """Whether another session has kept a lock for too long."""
+    return "LockNotAvailable" in error_kinds(error)
 
 
 def error_kinds(error: Exception) -> set[str]:

@@ -74,7 +74,12 @@ class _Connection(psycopg.Connection[Any]):
     patience: float | None = ANSWER_TIMEOUT
 
     def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
-        return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        try:
+            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        except psycopg.OperationalError as error:
+            if error.sqlstate is None:  # not the server's word: it may still say something, which answers nobody
+                self.close()
+            raise
 
 
 class _TextDumper(StrDumperUnknown):

@@ -10,13 +10,14 @@ from typing import Any
 
 from peewee import PostgresqlDatabase
 
-from sentri_events.database import begin_writing, error_kinds, execute
-from sentri_events.store_run import RunState, read_runs
+from sentri_events.database import begin_writing, execute, is_lock_timeout
+from sentri_events.store_run import RunState, read_runs, run_states, select_runs
 
 MAKING = ""  # stands for making runs and projects, beside the ids of runs: one instance at a time
 # Milliseconds for all that others have, once more, one by one: who writes much has a run often, and never for long.
 PATIENCE = 300
 STUCK_PATIENCE = 100  # the same for what could not be had the last time
+IN_ORDER = "ORDER BY id FOR UPDATE"
 _MAKING_KEY = 0x73656E747269  # of PostgreSQL's advisory lock
 log = logging.getLogger(__name__)
 
@@ -30,15 +31,15 @@ class Locks:
 
     def begin(self, wanted: Collection[str]) -> tuple[dict[str, RunState | None], set[str]]:
         """Begin a transaction. Returns the runs as they are now, locked, and those that could not be had."""
-        begin_writing(self._database)
         if not isinstance(self._database, PostgresqlDatabase):
+            begin_writing(self._database)
             return {}, set()
         had: dict[str, RunState | None] = {}
         patience = STUCK_PATIENCE
         try:
-            had = self._lock(set(wanted) - self._stuck)
+            had = self._begin(set(wanted) - self._stuck)
         except Exception as error:
-            if not _is_timeout(error):
+            if not is_lock_timeout(error):
                 raise
             self._database.rollback()
             begin_writing(self._database)
@@ -55,13 +56,21 @@ class Locks:
         self._stuck = (self._stuck - had.keys()) | left
         return had, left
 
-    def _lock(self, ids: Collection[str], how: str = "") -> dict[str, RunState | None]:
+    def _begin(self, ids: Collection[str]) -> dict[str, RunState | None]:
+        """A transaction that has all of them, or the error of a timeout."""
+        if not ids or MAKING in ids:
+            begin_writing(self._database)
+            return self._lock(ids)
+        cursor = begin_writing(self._database, *select_runs(sorted(ids), IN_ORDER))
+        return {**dict.fromkeys(ids), **run_states(self._database, cursor)}
+
+    def _lock(self, ids: Collection[str]) -> dict[str, RunState | None]:
         """All of them, or the error of a timeout."""
         had: dict[str, RunState | None] = {}
         if MAKING in ids:
             execute(self._database, "SELECT pg_advisory_xact_lock(?)", _MAKING_KEY)
         if set(ids) - {MAKING}:
-            had = dict(read_runs(self._database, sorted(set(ids) - {MAKING}), "ORDER BY id FOR UPDATE"))
+            had = dict(read_runs(self._database, sorted(set(ids) - {MAKING}), IN_ORDER))
         return {**dict.fromkeys(ids), **had}
 
     def _lock_free(self, ids: Collection[str]) -> dict[str, RunState | None]:
@@ -82,13 +91,9 @@ class Locks:
         try:
             had = self._lock([id])
         except Exception as error:
-            if not _is_timeout(error):
+            if not is_lock_timeout(error):
                 raise
             execute(self._database, f"ROLLBACK TO SAVEPOINT lock_{number}")
             return {}
         execute(self._database, f"SET LOCAL lock_timeout = {self._database.session['lock_timeout']}")
         return had
-
-
-def _is_timeout(error: Exception) -> bool:
-    return "LockNotAvailable" in error_kinds(error)

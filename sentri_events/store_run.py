@@ -123,8 +123,16 @@ def _index_of(test: str) -> str:
 
 def read_runs(database: Any, ids: Sequence[str], how: str = "") -> dict[str, RunState]:
     """Those of `ids` that exist, as the database has them now. `how` is what follows in the statement: order, lock."""
-    marks = ", ".join("?" * len(ids))
-    cursor = execute(database, f"SELECT * FROM run WHERE id IN ({marks}) {how}", *ids)  # nosec B608 # words of ours
+    return run_states(database, execute(database, *select_runs(ids, how)))
+
+
+def select_runs(ids: Sequence[str], how: str = "") -> tuple[str, *tuple[str, ...]]:
+    """The same as a statement, with its values."""
+    return f"SELECT * FROM run WHERE id IN ({', '.join('?' * len(ids))}) {how}", *ids  # nosec B608 # words of ours
+
+
+def run_states(database: Any, cursor: Any) -> dict[str, RunState]:
+    """The same as that statement's rows have them."""
     rows = cursor.fetchall()
     names = [column[0] for column in cursor.description]
     states = (RunState(database, dict(zip(names, row, strict=True))) for row in rows)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, TypeVar
 
-from sentri_events.database import WAL_BYTES, bound_wal, disconnect, trouble
+from sentri_events.database import WAL_BYTES, bound_wal, disconnect, together, trouble
 from sentri_events.errors import SentriEventsError, Unavailable
 from sentri_events.event import Event
 from sentri_events.meter import Meter
@@ -153,11 +153,12 @@ class WriteThread:
                 outcomes.append(_Outcome(future, verb(transaction), None))
             except SentriEventsError as refusal:
                 outcomes.append(_Outcome(future, None, refusal))
-        transaction.flush()
-        if self._trouble is not None:  # what is full may have room for a crumb: it is well when there is more
-            transaction.probe()
         self._committing = True
-        self._database.commit()
+        with together(self._database):
+            transaction.flush()
+            if self._trouble is not None:  # what is full may have room for a crumb: it is well when there is more
+                transaction.probe()
+            self._database.commit()
         self._meter.transactions.observe(time.monotonic() - began)
         if transaction.events:
             self._meter.batches.observe(len(transaction.events))
