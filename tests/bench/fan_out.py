@@ -1,14 +1,30 @@
 """W1, W2, W3 and W9b: one event and many viewers, and how soon they have it."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench.judge import OURS, Column, Measure, Target, Workload
 from tests.bench.load import Sample, publisher, view
-from tests.bench.peers import Aiohttp, Floor, JoiningFloor, Nchan, Original, Ours, Peer, Starlette, Tornado
+from tests.bench.peers import (
+    HERE,
+    Aiohttp,
+    Floor,
+    JoiningFloor,
+    Nchan,
+    Original,
+    Ours,
+    Peer,
+    Starlette,
+    Tornado,
+    cores,
+)
 from tests.bench.running import running
 
 VIEWERS = 1000
+COMMIT = "commit alone"
 OUTSTANDING = 32  # requests of publishers that post flat out
 SPEED = (Column("through", "deliveries/s"), Column("p99", "p99 ms", ",.1f"))
 COST = Column("cpu_us", "CPU us each", ",.2f")
@@ -40,6 +56,18 @@ def paced(make: Callable[[Path], Peer], rate: int, seconds: float, viewers: int 
             peer.make_runs(runs)
             post = publisher(peer, events=each * runs, rate=rate, runs=runs, conns=max(1, runs // 10))
             return view(peer, viewers=viewers, events=each, post=post, runs=runs, step=runs)
+
+    return measure
+
+
+def commits(rate: int, seconds: int) -> Measure:
+    """So many transactions a second on the servers' core and disk, which ours waits for and nobody else does."""
+
+    def measure(folder: Path) -> Sample:
+        program = ["taskset", "-c", cores()[0], sys.executable, str(HERE / "commits.py")]
+        words = [str(folder / "commits.db"), str(rate), str(seconds)]
+        done = subprocess.run([*program, *words], capture_output=True, check=True, text=True)
+        return {name: float(value) for name, value in json.loads(done.stdout).items()}
 
     return measure
 
@@ -89,11 +117,12 @@ def _paced(name: str, rate: int) -> Workload:
     peers = {"nchan": Nchan, "original": Original, "C send loop": Floor}
     if rate == 20:  # the others cannot keep up with more
         peers |= {"sse-starlette": Starlette, "aiohttp-sse": Aiohttp, "Tornado": Tornado}
+    rows = {OURS: paced(Ours, rate, 3)} | {peer: paced(make, rate, 3) for peer, make in peers.items()}
     return Workload(
         name,
         f"paced: {rate} events a second, 200 B, to {VIEWERS:,} viewers",
         (*SOON, COST),
-        {OURS: paced(Ours, rate, 3)} | {peer: paced(make, rate, 3) for peer, make in peers.items()},
+        rows | {COMMIT: commits(rate, 3)},
         (*no_worse(("p50", "p99"), "nchan"), *no_worse(("p50", "p99"), "original", 1 / 3)),
     )
 
@@ -105,12 +134,15 @@ PEERS = {"nchan": Nchan, "original": Original, "sse-starlette": Starlette, "aioh
 
 def _few(name: str, title: str, rate: int, viewers: int, runs: int) -> Workload:
     peers: dict[str, Callable[[Path], Peer]] = {OURS: Ours, **PEERS}
+    rows = {peer: paced(make, rate, 3, viewers, runs) for peer, make in peers.items()}
+    if runs == 1:  # or else many are stored by one transaction
+        rows[COMMIT] = commits(rate, 3)
     ahead = [target for peer in PEERS if peer != "nchan" for target in no_worse(("p50", "p99"), peer)]
     return Workload(
         name,
         title,
         (*SOON, COST),
-        {peer: paced(make, rate, 3, viewers, runs) for peer, make in peers.items()},
+        rows,
         (*ahead, Target("p99", 4, of="nchan")),
     )
 
