@@ -137,6 +137,14 @@ class Connection(IOStream):
     def set_nodelay(self, value: bool) -> None:
         """Nothing is delayed, ever."""
 
+    def set_close_callback(self, callback: Callable[[], None] | None) -> None:
+        """As `IOStream`. That it is closed is looked for in the next turn of the loop: most who ask need it no more."""
+        if callback is not None and self._state is None:
+            self._close_callback = callback
+            asyncio.get_running_loop().call_soon(self._maybe_add_error_listener)
+        else:
+            super().set_close_callback(callback)
+
     def reading(self) -> bool:
         """Also while a request is answered, unless much of the next ones has come: the system goes on listening."""
         return super().reading() or self._read_buffer_size < AHEAD
@@ -160,7 +168,7 @@ class _Watched(HTTPMessageDelegate):
         self._connection = connection
         self._request = request
         self._has_head = False
-        self._head: tuple[RequestStartLine | ResponseStartLine, HTTPHeaders] | None = None  # if it is kept until all is there
+        self._head: tuple[RequestStartLine | ResponseStartLine, HTTPHeaders] | None = None  # if it is kept
         self._body: list[bytes] = []
         self.since = listener.clock()
 

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
+from selectors import EVENT_READ, EVENT_WRITE
 
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 
 from sentri_events.caller import Caller
 from sentri_events.dialect import chunk
 from sentri_events.handlers.access_log import Client, log_stream
+from sentri_events.handlers.readiness import Readiness
 from sentri_events.meter import ENDS
 from sentri_events.sse import comment
 from sentri_events.terms import Terms
@@ -46,6 +48,7 @@ class Streams:
         self.number = count(1).__next__  # of the next stream
         self._sent = 0
         self._emptied: asyncio.Event = asyncio.Event()
+        self._readiness: Readiness | None = None
 
     @property
     def sent(self) -> int:
@@ -63,6 +66,16 @@ class Streams:
             place.free()
         if not self.open:
             self._emptied.set()
+            if self._readiness is not None:
+                self._readiness.close()
+                self._readiness = None
+
+    @property
+    def readiness(self) -> Readiness:
+        """Of the sockets; it is there as long as there are streams."""
+        if self._readiness is None:
+            self._readiness = Readiness()
+        return self._readiness
 
     def opened(self, stream: "Socket") -> None:
         """A stream begins."""
@@ -165,7 +178,7 @@ class Socket:
             return True
         self._unsent = memoryview(data)[sent:]
         self._moved = self._loop.time()
-        self._loop.add_writer(self._socket.fileno(), self._drain)
+        self._streams.readiness.change(self._socket.fileno(), self, True)
         return False
 
     def beat(self) -> bool:
@@ -238,7 +251,7 @@ class Socket:
             self._unsent = self._unsent[sent:]
             return
         self._unsent = None
-        self._loop.remove_writer(self._socket.fileno())
+        self._streams.readiness.change(self._socket.fileno(), self, False)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -274,11 +287,17 @@ class Socket:
             self._loop.call_later(LINGER, lambda: self.close(self._finishing))
 
     def _listen(self) -> None:
-        self._loop.add_reader(self._socket.fileno(), self._hear)
+        self._streams.readiness.add(self._socket.fileno(), self)
 
     def _hush(self) -> None:
-        self._loop.remove_reader(self._socket.fileno())
-        self._loop.remove_writer(self._socket.fileno())
+        self._streams.readiness.remove(self._socket.fileno())
+
+    def ready(self, events: int) -> None:
+        """For `Readiness`."""
+        if events & EVENT_WRITE and self._unsent is not None:
+            self._drain()
+        if events & EVENT_READ:
+            self._hear()
 
     def _hear(self) -> None:
         """A client has nothing to say on a stream; what matters is that it goes."""

@@ -33,6 +33,9 @@ def chunk(body: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(body), body)
 
 
+_HEARTBEATS = (HEARTBEAT, chunk(HEARTBEAT))  # the same bytes for all
+
+
 class Dialect(Protocol):
     """Turns events into what a sink takes. Equal dialects are one; they are keys of a dictionary."""
 
@@ -88,7 +91,7 @@ class StreamDialect(NamedTuple):
 
     def heartbeat(self) -> bytes:
         """A comment that keeps proxies and viewers sure that the stream is open."""
-        return self.wrap(HEARTBEAT)
+        return _HEARTBEATS[self.chunked]
 
 
 def pieces(events: Sequence[Event], dialect: Dialect) -> list[Piece]:
