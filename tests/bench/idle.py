@@ -11,6 +11,7 @@ from tests.bench.peers import Aiohttp, Nchan, Original, Ours, Peer, Starlette, T
 from tests.bench.running import running
 
 STREAMS = 19_000  # with the rest, less than the 20,000 files that a process may often have
+RUNS = 2  # that they watch: ours lets 10,000 watch one, unless it is told otherwise
 HEARTBEAT = 5  # seconds
 QUIET = 2 * HEARTBEAT
 PROBES = 200  # events a second
@@ -22,16 +23,16 @@ def idle(make: Callable[[Path], Peer], streams: int = STREAMS) -> Measure:
 
     def measure(folder: Path) -> Sample:
         with running(make(folder)) as peer:
-            peer.make_runs(2)
+            peer.make_runs(RUNS + 1)
             ready = folder / "ready"
-            others = viewing(peer, viewers=streams, hold=2 * QUIET + 1, ready_file=ready, inflight=256)
+            others = viewing(peer, viewers=streams, runs=RUNS, hold=2 * QUIET + 1, ready_file=ready, inflight=256)
             with others as idlers:
                 _await(ready, idlers)
                 before = processor(peer.pid)
                 time.sleep(QUIET)
                 used = processor(peer.pid) - before
-                post = publisher(peer, events=PROBES * QUIET, rate=PROBES, type="frame", path=_second(peer.publish))
-                probe = view(peer, viewers=1, events=PROBES * QUIET, post=post, path=_second(peer.stream))
+                post = publisher(peer, events=PROBES * QUIET, rate=PROBES, type="frame", path=_another(peer.publish))
+                probe = view(peer, viewers=1, events=PROBES * QUIET, post=post, path=_another(peer.stream))
             sample = others.sample
             if sample["comments"] < 3 * streams:
                 raise Flawed(f"{sample['comments']:,.0f} heartbeats, of four for each stream")
@@ -45,9 +46,9 @@ def idle(make: Callable[[Path], Peer], streams: int = STREAMS) -> Measure:
     return measure
 
 
-def _second(path: str) -> str:
-    """The run beside the one that all others watch."""
-    return path.replace("{i}", "1")
+def _another(path: str) -> str:
+    """The run beside those that all others watch."""
+    return path.replace("{i}", str(RUNS))
 
 
 def _await(ready: Path, load: "subprocess.Popen[str]") -> None:
