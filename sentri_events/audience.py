@@ -11,6 +11,7 @@ from sentri_events.sse import retry
 from sentri_events.viewer import Viewer
 
 BUCKETS = 50  # a heartbeat's viewers are served in so many shares
+NEIGHBOURS = 64  # who came one after another beat together: they lie together in memory, too
 LEAVING = 1000  # viewers a second that are sent away: no more come back at once than another instance takes in
 TICK = 0.05
 # Milliseconds until they come back: to another instance, or to this one when it has been started again.
@@ -43,7 +44,8 @@ class Audience:
 
     def add(self, viewer: Viewer) -> None:
         """Let the viewer's sink beat until it is removed."""
-        self._turn = viewer.bucket = (self._turn + 1) % BUCKETS
+        self._turn += 1
+        viewer.bucket = self._turn // NEIGHBOURS % BUCKETS
         self._buckets[viewer.bucket][viewer] = None
 
     def remove(self, viewer: Viewer) -> None:

@@ -41,7 +41,7 @@ from sentri_events.standalone import own_redis
 from sentri_events.store import Store
 
 BACKLOG = 4096
-GARBAGE = (50_000, 20, 20)  # thresholds of the collector's three generations
+GARBAGE = (10_000, 20, 20)  # thresholds of the collector's three generations
 TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
