@@ -32,9 +32,11 @@ export function ResultsView({ run, version, selected, onSelect }) {
   const chosen = selected === null ? -1 : rows.findIndex(({ id }) => id === selected);
   const stay = useStay();
   const clicked = useRef(null);
+  const moved = useMoved(selected);
   useEffect(() => {
-    if (chosen !== -1 && selected !== clicked.current) list.current.show(chosen);
-  }, [selected, chosen === -1]);
+    // As long as events are read that came before, rows change places.
+    if (chosen !== -1 && selected !== clicked.current && !moved.current) list.current.show(chosen);
+  }, [selected, chosen]);
 
   const onKey = (event, index) => {
     const to = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: rows.length - 1 }[event.key];
@@ -75,6 +77,19 @@ export function ResultsView({ run, version, selected, onSelect }) {
         />`}
       />
     </div>`;
+}
+
+/** A ref: whether the reader has done anything that may have moved the page since `selected` changed. */
+function useMoved(selected) {
+  const moved = useRef(false);
+  useEffect(() => {
+    moved.current = false;
+    const note = () => (moved.current = true);
+    const kinds = ["wheel", "touchmove", "pointerdown", "keydown"];
+    for (const kind of kinds) addEventListener(kind, note, { passive: true });
+    return () => kinds.forEach((kind) => removeEventListener(kind, note));
+  }, [selected]);
+  return moved;
 }
 
 /** A function that keeps an element where it is on the screen when what is above it changes with the next drawing. */
