@@ -350,9 +350,12 @@ def test_requests_are_counted_for_the_whole_fleet_also_when_redis_has_died(tmp_p
             assert spend_all(one, "192.0.2.3") == most
             redis.resume()
             asyncio.run(redis.kill())
-            wait_until(lambda: one.ask(lambda: one.hub.backend.trouble), "it is known to be away")
+            for each in (one, other):
+                wait_until(lambda each=each: each.ask(lambda: each.hub.backend.trouble), "it is known to be away")  # type: ignore[misc]
             assert spend_all(one, "192.0.2.4") == most
             assert spend_all(other, "192.0.2.4") == most
+            for each in (one, other):
+                wait_until(lambda each=each: not each.ask(lambda: each.hub.limits._untold), "it has tried to tell")  # type: ignore[misc]
 
             asyncio.run(redis.start())
             for each in (one, other):

@@ -74,6 +74,7 @@ async def running(folder: Path, redis: RedisServer) -> AsyncIterator[Original]:
             original = Original(f"http://127.0.0.1:{port}", http)
             view = tasks.create_task(original.view())
             await until(lambda: original.subscribed, "its viewer is there")
+            await parts.until(lambda: _listens(redis), "it listens, which it does not wait for")
             yield original
             view.cancel()
     finally:
@@ -135,7 +136,6 @@ async def test_viewers_of_a_server_and_of_the_original(redis: RedisServer, origi
         await asyncio.to_thread(server.start)
         await asyncio.to_thread(server.make_run, id="RUN-1")
         async with running(original, redis) as theirs, Client(server.url) as client:
-            await parts.until(lambda: _listens(redis), "it listens, which it does not wait for")
             stream = client.follow("RUN-1", 0)
             await client.publish("RUN-1", [{"type": "log", "message": "ours"}])
             seen = [await anext(stream)]
