@@ -132,7 +132,7 @@ class Listener(HTTPServer):
 
 
 class Connection(IOStream):
-    """Tornado's, without what it has the system do for each request and undo again: a fifth of a request's time."""
+    """Tornado's, without what it has the system do for each request and undo again."""
 
     def set_nodelay(self, value: bool) -> None:
         """Nothing is delayed, ever."""

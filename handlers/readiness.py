@@ -1,6 +1,6 @@
 """Which of many sockets can be read or written: they share one selector, and the event loop watches that as one.
 
-The loop's own watch over each would take more memory than all the rest of a stream, and longer to begin.
+The loop's own watch over each takes several objects and system calls more.
 """
 
 import asyncio

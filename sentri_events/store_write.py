@@ -18,7 +18,7 @@ from sentri_events.models import Tables
 from sentri_events.store_run import RunState, read_runs
 
 EPOCH_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-# One value, so that the statement is always the same, and prepared: one for each column takes us twice as long.
+# One value, so that the statement is always the same, and prepared; one for each column takes the client longer.
 _INSERT = (
     "INSERT INTO event (run, seq, at, type, json) SELECT run, seq, at, type, json "
     "FROM json_to_recordset(?) AS row (run text, seq bigint, at bigint, type text, json text)"
