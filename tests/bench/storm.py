@@ -1,12 +1,12 @@
 """W8: everybody comes back at once, to a server that has just been started again and has nothing in memory."""
 
-import time
 from pathlib import Path
 
 from tests.bench.judge import OURS, Column, Measure, Target, Workload
 from tests.bench.load import Sample, publish, view
 from tests.bench.peers import Original, Ours
 from tests.bench.running import running
+from tests.server_process import wait_until
 
 VIEWERS = 2000
 EVENTS = 2000
@@ -23,8 +23,7 @@ def ours(folder: Path) -> Sample:
         seconds = _return(server)
     trace = folder / "statements"
     with running(Ours(folder, module=("tests.bench.tracing", str(trace)))) as server:
-        while "heard_at <" not in trace.read_text():  # the reaper's first look, which follows every start
-            time.sleep(0.05)
+        wait_until(lambda: "heard_at <" in trace.read_text(), "the reaper has looked, as it does after every start")
         before = _reads(trace)
         _return(server)
         return {"seconds": seconds, "reads": _reads(trace) - before}
