@@ -20,6 +20,7 @@ from sentri_events.backends.outbox import Outbox
 from sentri_events.backends.redis_servers import command, disconnect, send
 from sentri_events.backends.redis_speaker import Speaker
 from sentri_events.backends.redis_url import CONNECT
+from sentri_events.backends.tasks import until_one_ends
 from sentri_events.backends.trouble import Trouble
 
 PAUSES = (0.05, 0.5)  # seconds before the first and before a late attempt to connect again
@@ -81,7 +82,7 @@ class Line:
             try:
                 await self._session()
             except Exception as error:  # noqa: BLE001  Trouble logs it
-                self.trouble.began(error.exceptions[0] if isinstance(error, ExceptionGroup) else error)
+                self.trouble.began(error)
                 self._owner.interrupted()
             if clock() - began > 2 * PAUSES[1]:
                 pause = PAUSES[0]
@@ -133,11 +134,12 @@ class Line:
                 self._order(orders, self._shard + b"SUBSCRIBE", channel)
             ready = self._order(orders, b"SUBSCRIBE", self._probe)  # confirmed last: then all are
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._listen(listener))
-                    tasks.create_task(self._give_orders(listener, orders))
-                    tasks.create_task(self._speaker.run(speaker))
-                    tasks.create_task(self._watch(ready))
+                await until_one_ends(
+                    self._listen(listener),
+                    self._give_orders(listener, orders),
+                    self._speaker.run(speaker),
+                    self._watch(ready),
+                )
             finally:
                 self._orders = None
                 self.outbox.close()

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from sentri_events.backends.redis_servers import ask, command, connect_to_primary, disconnect, send
 from sentri_events.backends.redis_url import CONNECT, Address
+from sentri_events.backends.tasks import until_one_ends
 from sentri_events.errors import SentriEventsError, Unavailable
 from sentri_events.event import encode, read_json
 
@@ -51,9 +52,9 @@ class RedisRevocations:
         while True:
             try:
                 await self._session()
-            except* (RedisError, OSError) as errors:
-                log.debug("Revoked tokens are not heard of: %s.", errors.exceptions[0])
-            except* Exception:
+            except (RedisError, OSError) as error:
+                log.debug("Revoked tokens are not heard of: %s.", error)
+            except Exception:
                 log.exception("Revoked tokens are not heard of.")
             await asyncio.sleep(PAUSE)
 
@@ -62,10 +63,7 @@ class RedisRevocations:
             async with asyncio.timeout(CONNECT):
                 listener, asker = await self._open(stack), await self._open(stack)
                 await ask(listener, b"SUBSCRIBE", CHANNEL)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._listen(listener))
-                tasks.create_task(self._probe(listener))
-                tasks.create_task(self._scan(asker))
+            await until_one_ends(self._listen(listener), self._probe(listener), self._scan(asker))
 
     async def _open(self, stack: AsyncExitStack) -> AbstractConnection:
         connection = await connect_to_primary(self._address)
