@@ -23,6 +23,11 @@ _COLUMN_OF = {
     "skipped": "skipped",
     "total": "total",
 }
+# Named, so that nobody need ask a cursor, whose answer takes psycopg longer than the row.
+_COLUMNS = (
+    *("id", "number", "workspace", "project", "epoch", "head", "floor", "status", "type", "name", "started_at"),
+    *("finished_at", "duration", "error", "passed", "failed", "skipped", "total", *_COUNTED, "heard_at"),
+)
 _OF_DONE = ("passed", "failed", "skipped", "total", "error", "testsGenerated")
 
 
@@ -128,12 +133,10 @@ def read_runs(database: Any, ids: Sequence[str], how: str = "") -> dict[str, Run
 
 def select_runs(ids: Sequence[str], how: str = "") -> tuple[str, *tuple[str, ...]]:
     """The same as a statement, with its values."""
-    return f"SELECT * FROM run WHERE id IN ({', '.join('?' * len(ids))}) {how}", *ids  # nosec B608 # words of ours
+    return f"SELECT {', '.join(_COLUMNS)} FROM run WHERE id IN ({', '.join('?' * len(ids))}) {how}", *ids  # nosec B608 # words of ours
 
 
 def run_states(database: Any, cursor: Any) -> dict[str, RunState]:
     """The same as that statement's rows have them."""
-    rows = cursor.fetchall()
-    names = [column[0] for column in cursor.description]
-    states = (RunState(database, dict(zip(names, row, strict=True))) for row in rows)
+    states = (RunState(database, dict(zip(_COLUMNS, row, strict=True))) for row in cursor.fetchall())
     return {state.row["id"]: state for state in states}

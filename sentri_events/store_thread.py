@@ -1,4 +1,5 @@
-"""The one thread that writes. Whatever waits when it is free goes into one transaction: group commit.
+"""The one thread that writes. Whatever waits when it is free goes into one transaction: group commit. So does whatever
+comes while the runs are being locked for it.
 
 A future is settled only after the commit, and before any future of the group the committed events are told, so that
 no cancelled publisher can keep an event from its viewers.
@@ -76,6 +77,7 @@ class WriteThread:
         self._committing = False
         self._wal_bound = WAL_BYTES
         self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._first: _Work | None = None  # of the next group, if that was taken from the queue already
         self._thread = threading.Thread(target=self._run, name="store-write", daemon=True)
         self._thread.start()
 
@@ -100,26 +102,31 @@ class WriteThread:
         self._thread.join()
 
     def _run(self) -> None:
-        going = True
-        while going:
-            group: list[_Work] = []
-            weight = 0
-            item = self._waiting.get()
-            while item is not None:
-                group.append(item)
-                weight += item.weight
-                if len(group) == MAX_GROUP or weight >= MAX_WEIGHT or self._waiting.empty():
-                    break
-                item = self._waiting.get()
-            going = item is not None
-            self._loop.call_soon_threadsafe(self._settle, self._write(group), time.monotonic())
+        while (first := self._first or self._waiting.get()) is not None:
+            self._first = None
+            group = [first]
+            self._join(group)
+            done = self._write(group)
+            self._loop.call_soon_threadsafe(self._settle, done, time.monotonic())
         disconnect(self._database)
 
-    def _write(self, group: list[_Work]) -> _Done:
-        if not group:
-            return _Done([], [], set())
+    def _join(self, group: list[_Work], runs: Collection[str] | None = None) -> None:
+        """Let those who wait join the group, in order: as far as there is room, and they change none but `runs`."""
+        weight = sum(work.weight for work in group)
+        while self._first is None and len(group) < MAX_GROUP and weight < MAX_WEIGHT and not self._waiting.empty():
+            work = self._waiting.get()
+            if work is None:
+                self._waiting.put(None)  # for `_run`: nothing comes after it
+                return
+            if runs is None or all(run in runs for run in work.runs):
+                group.append(work)
+                weight += work.weight
+            else:
+                self._first = work
+
+    def _write(self, group: list[_Work], joinable: bool = True) -> _Done:
         try:
-            result = self._commit(group)
+            result = self._commit(group, joinable)
         except Exception as error:
             disconnect(self._database)
             self._meter.failures += 1
@@ -133,17 +140,19 @@ class WriteThread:
                 log.exception("A write failed.")
                 return _Done([_Outcome(group[0].future, None, error)], [], set())
             middle = len(group) // 2  # one of them is to blame: the others must not suffer
-            first, second = self._write(group[:middle]), self._write(group[middle:])
+            first, second = self._write(group[:middle], False), self._write(group[middle:], False)
             return _Done(first[0] + second[0], first[1] + second[1], first[2] | second[2])
         self._say(None)
         return result
 
-    def _commit(self, group: list[_Work]) -> _Done:
+    def _commit(self, group: list[_Work], joinable: bool) -> _Done:
         began = time.monotonic()
         self._committing = False
         self._database.connect(reuse_if_open=True)
         self._wal_bound = bound_wal(self._database, self._wal_bound)
         states, locked = self._locks.begin({run for work in group for run in work.runs})
+        if joinable:
+            self._join(group, states)  # what they need is locked, and that took its time
         transaction = Transaction(self._tables, self._clock(), states)
         outcomes = []
         for verb, _, runs, future in group:

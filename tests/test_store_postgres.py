@@ -15,9 +15,11 @@ import pytest
 from sentri_events import database, postgres
 from sentri_events.database import MIGRATIONS, location, migrate, open_database, reading
 from sentri_events.errors import SettingsError, Unavailable
+from sentri_events.event import Draft
 from sentri_events.models import HISTORY, bind
 from sentri_events.store import Store
 from sentri_events.store_write import Once
+from tests.bridge import until
 from tests.machine import each_postgres
 from tests.postgres_server import database_url, fresh_database, say, server_url
 from tests.store_contract import (
@@ -36,6 +38,7 @@ from tests.store_contract import (
     seqs,
     some,
     span,
+    told,
 )
 
 NAMES = sorted(path.stem for path in MIGRATIONS.glob("0*.py"))
@@ -273,6 +276,45 @@ async def test_runs_that_are_asked_in_any_order_by_many_stores_are_no_circle(
         assert {len(await seqs(one, run)) for run in runs} == {30}
         assert await one.check() == []
     assert "locked" not in caplog.text
+
+
+async def test_who_comes_while_a_run_is_locked_for_others_joins_them(url: str) -> None:
+    """As far as he writes no other run. Caught: nobody joins; a run is written that is not locked; who did not fit is
+    forgotten, or comes after those that were asked later."""
+    store = Store(url, Clock())
+    commits = told(store)
+    await store.open()
+    try:
+        run, other = await make_run(store), await make_run(store)
+        with psycopg.connect(url, autocommit=True) as watcher, psycopg.connect(url) as keeper:
+            keeper.execute("SELECT 1 FROM run WHERE id = %s FOR UPDATE", (run,))
+            work = [asyncio.ensure_future(store.append(WORKSPACE, run, logs(1)))]
+            sql = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            await until(lambda: watcher.execute(sql).fetchone(), "the writer waits")
+            more = (run, run, other, run, other)
+            work += [asyncio.ensure_future(store.append(WORKSPACE, one, logs(1))) for one in more]
+            await asyncio.sleep(0)
+            keeper.rollback()
+        await asyncio.gather(*work)
+        assert [[(event.run, event.seq) for event in commit] for commit in commits] == [
+            [(run, 1), (run, 2), (run, 3)],
+            [(other, 1), (run, 4), (other, 2)],
+        ]
+    finally:
+        await store.close()
+
+
+async def test_a_group_that_is_tried_again_in_parts_keeps_its_place(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caught: who comes later joins the first part."""
+    monkeypatch.setattr("sentri_events.store_thread.MAX_GROUP", 3)
+    async with opened(url) as store:
+        run = await make_run(store)
+        broken = [Draft("log", b'{"type":"log"}', 1 << 70, False, None)]  # no database has such a number
+        with held(store):
+            work = [outcome(store.append(WORKSPACE, run, one)) for one in (logs(1), broken, logs(1), logs(1))]
+            tasks = [asyncio.ensure_future(one) for one in work]
+        first, _, second, later = await asyncio.gather(*tasks)
+        assert [span(answer) for answer in (first, second, later)] == [(1, 1), (2, 2), (3, 3)]
 
 
 async def test_stuck_runs_cost_a_group_one_wait_and_then_hardly_any(url: str, caplog: pytest.LogCaptureFixture) -> None:
