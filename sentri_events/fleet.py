@@ -102,8 +102,9 @@ class Fleet:
         return worst
 
     def _stop(self, *signal_given: object) -> None:
-        self._tell(signal.SIGKILL if self._stopping else signal.SIGTERM)
-        self._stopping = True
+        number = signal.SIGKILL if self._stopping else signal.SIGTERM
+        self._stopping = True  # before the children are told: another signal may come meanwhile
+        self._tell(number)
 
     def _read_again(self, *signal_given: object) -> None:
         self._reload()  # for the children that are still to come

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sentri_events.errors import SettingsError
@@ -36,7 +37,7 @@ def own_redis() -> Iterator[str]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for us: it serves until the last stream is ended
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=partial(end_with_parent, os.getpid(), signal.SIGTERM),
         ) as process:
             try:
                 _wait_for(path, process)
@@ -49,9 +50,12 @@ def own_redis() -> Iterator[str]:
                     process.kill()
 
 
-def _end_with_parent() -> None:
-    """In the child: Linux sends it SIGTERM when we die, however we die."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def end_with_parent(parent: int, number: int) -> None:
+    """In the child of the process `parent`: Linux sends it that signal when its parent dies, however it dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it has died already
+            os.kill(os.getpid(), number)
 
 
 def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import settings
 from tornado.platform.asyncio import AsyncIOLoop
 
+from tests.bench.running import running
 from tests.browser import Tabs, chromium
 from tests.redis_server import RedisServer
-from tests.server_process import ServerProcess
+from tests.server_process import PROCESSES, ServerProcess
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -52,14 +53,20 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture
-def redis(io_loop: AsyncIOLoop, tmp_path: Path) -> Iterator[RedisServer]:
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A real Redis of the test's own, started."""
-    server = RedisServer(tmp_path)
-    try:
-        io_loop.run_sync(server.start)
+    with running(RedisServer(tmp_path)) as server:
         yield server
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, redis: RedisServer) -> Iterator[ServerProcess]:
+    """Several processes of a real server that Redis is between, started."""
+    process = ServerProcess(tmp_path, "--processes", str(PROCESSES), "--redis-url", redis.url)
+    try:
+        yield process.start()
     finally:
-        io_loop.run_sync(server.close)
+        process.close()
 
 
 @pytest.fixture(scope="module")

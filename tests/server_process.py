@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 READY_SECONDS = 20
+PROCESSES = 3  # of a fleet
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.running import running
 from tests.raw import request
 from tests.redis_server import RedisServer
 from tests.server_process import ServerProcess, wait_until
@@ -43,12 +44,8 @@ def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServe
     if request.param == "memory":
         yield None
         return
-    server = RedisServer(tmp_path)
-    asyncio.run(server.start())
-    try:
+    with running(RedisServer(tmp_path)) as server:
         yield server
-    finally:
-        asyncio.run(server.close())
 
 
 @pytest.fixture

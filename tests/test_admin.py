@@ -1,6 +1,5 @@
 """What an operator sees and does: who watches what, how far behind, and the end of a stream."""
 
-import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -13,18 +12,15 @@ import pytest
 from tests.embedded import Embedded
 from tests.raw import Connection, Head, Stream, ask, data, request
 from tests.redis_server import RedisServer
-from tests.server_process import ServerProcess, wait_until
+from tests.server_process import PROCESSES, ServerProcess, wait_until
 from tests.tokens import SECRET, bearer, token
 
 PATH = "/api/v1/admin/streams"
-PROCESSES = 3
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[ServerProcess]:
+def fleet(tmp_path: Path, redis: RedisServer) -> Iterator[ServerProcess]:
     """Several processes that ask who it is."""
-    redis = RedisServer(tmp_path)
-    asyncio.run(redis.start())
     server = ServerProcess(
         tmp_path, "--processes", str(PROCESSES), "--redis-url", redis.url, env={"JWT_SECRET": SECRET}
     )
@@ -32,7 +28,6 @@ def fleet(tmp_path: Path) -> Iterator[ServerProcess]:
         yield server.start()
     finally:
         server.close()
-        asyncio.run(redis.close())
 
 
 def listed(port: int, query: str = "", headers: dict[str, str] | None = None) -> dict[str, Any]:

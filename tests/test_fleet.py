@@ -5,38 +5,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sentri_events.fleet import Fleet
 from tests.raw import Stream, data
 from tests.redis_server import RedisServer
-from tests.server_process import ServerProcess, wait_until
+from tests.server_process import PROCESSES, ServerProcess, wait_until
 from tests.test_slow_viewers import Reader, post, readers
-
-PROCESSES = 3
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    asyncio.run(server.start())
-    try:
-        yield server
-    finally:
-        asyncio.run(server.close())
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, redis: RedisServer) -> Iterator[ServerProcess]:
-    process = ServerProcess(tmp_path, "--processes", str(PROCESSES), "--redis-url", redis.url)
-    try:
-        yield process.start()
-    finally:
-        process.close()
 
 
 def children(server: ServerProcess) -> set[int]:
@@ -115,6 +94,22 @@ def test_children_do_not_outlive_their_parent(fleet: ServerProcess) -> None:
     wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in born), "they have ended")
 
 
+def test_a_second_signal_counts_although_the_first_is_still_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant caught: that it is stopping is known only when all children have been told."""
+    fleet = Fleet(1, lambda *_: 0, lambda: None)
+    fleet._born = {1: (0.0, 0)}
+    told: list[int] = []
+
+    def kill(_child: int, number: int) -> None:
+        told.append(number)
+        if told == [signal.SIGTERM]:
+            fleet._stop()
+
+    monkeypatch.setattr("sentri_events.fleet.os.kill", kill)
+    fleet._stop()
+    assert told == [signal.SIGTERM, signal.SIGKILL]
+
+
 def test_standalone_brings_its_own_redis(tmp_path: Path) -> None:
     """Nothing is left behind: neither the program nor its socket."""
     server = ServerProcess(tmp_path, "--processes", "2", "--standalone")
@@ -146,6 +141,16 @@ def test_a_redis_of_its_own_ends_with_a_killed_parent(tmp_path: Path) -> None:
         wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in born), "all have ended")
     finally:
         server.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells a child")
+def test_a_child_that_is_born_while_its_parent_dies_ends_too() -> None:
+    """Mutant caught: only a death that is still to come is waited for."""
+    script = (
+        "import os, signal, time; from sentri_events.standalone import end_with_parent; "
+        "end_with_parent(os.getpid(), signal.SIGTERM); time.sleep(60)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=30, check=False).returncode == -signal.SIGTERM
 
 
 def test_several_processes_without_a_redis_are_refused(tmp_path: Path) -> None:

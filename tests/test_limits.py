@@ -319,53 +319,48 @@ def stop_the_clock(*applications: Embedded) -> None:
         application.ask(lambda limits=application.hub.limits: setattr(limits, "_clock", lambda: 1e9))  # type: ignore[misc]
 
 
-def test_requests_are_counted_for_the_whole_fleet_also_when_redis_has_died(tmp_path: Path) -> None:
+def test_requests_are_counted_for_the_whole_fleet_also_when_redis_has_died(tmp_path: Path, redis: RedisServer) -> None:
     """Two instances, one Redis. While it is away each counts for itself, and refuses and waits no more than before.
 
     Mutants caught: `start` does not `share`; what was spent is told twice; what could not be told is told later."""
-    redis = RedisServer(tmp_path)
-    asyncio.run(redis.start())
     options: dict[str, Any] = {"redis_url": redis.url, "trusted_proxies": LOCAL, "max_requests_per_second": 10}
     most = int(10 * BURST)
-    try:
-        with Embedded(tmp_path, **options) as one, Embedded(tmp_path, **options) as other:
-            stop_the_clock(one, other)
+    with Embedded(tmp_path, **options) as one, Embedded(tmp_path, **options) as other:
+        stop_the_clock(one, other)
 
-            def left(application: Embedded, address: str) -> float:
-                return application.ask(lambda: application.hub.limits._bucket(address).tokens)
+        def left(application: Embedded, address: str) -> float:
+            return application.ask(lambda: application.hub.limits._bucket(address).tokens)
 
-            for _ in range(5):
-                assert ask(one.port, "POST", "/api/v1/projects", {}, at("192.0.2.1")).status == 201
-            wait_until(lambda: left(other, "192.0.2.1") == most - 5, "the other is told")
-            assert spend_all(other, "192.0.2.1") == most - 5
-            wait_until(lambda: left(one, "192.0.2.1") == 0, "so is the first")
-            too_many(
-                ask(one.port, "POST", "/api/v1/projects", {}, at("192.0.2.1")),
-                "More than 10 requests a second of one caller that write something.",
-            )
-            assert refused(one, "requests_per_second") == 1
-            assert left(other, "192.0.2.2") == most, "nobody else pays for it"
+        for _ in range(5):
+            assert ask(one.port, "POST", "/api/v1/projects", {}, at("192.0.2.1")).status == 201
+        wait_until(lambda: left(other, "192.0.2.1") == most - 5, "the other is told")
+        assert spend_all(other, "192.0.2.1") == most - 5
+        wait_until(lambda: left(one, "192.0.2.1") == 0, "so is the first")
+        too_many(
+            ask(one.port, "POST", "/api/v1/projects", {}, at("192.0.2.1")),
+            "More than 10 requests a second of one caller that write something.",
+        )
+        assert refused(one, "requests_per_second") == 1
+        assert left(other, "192.0.2.2") == most, "nobody else pays for it"
 
-            redis.stop()
-            assert spend_all(one, "192.0.2.3") == most
-            redis.resume()
-            asyncio.run(redis.kill())
-            for each in (one, other):
-                wait_until(lambda each=each: each.ask(lambda: each.hub.backend.trouble), "it is known to be away")  # type: ignore[misc]
-            assert spend_all(one, "192.0.2.4") == most
-            assert spend_all(other, "192.0.2.4") == most
-            for each in (one, other):
-                wait_until(lambda each=each: not each.ask(lambda: each.hub.limits._untold), "it has tried to tell")  # type: ignore[misc]
+        redis.stop()
+        assert spend_all(one, "192.0.2.3") == most
+        redis.resume()
+        asyncio.run(redis.kill())
+        for each in (one, other):
+            wait_until(lambda each=each: each.ask(lambda: each.hub.backend.trouble), "it is known to be away")  # type: ignore[misc]
+        assert spend_all(one, "192.0.2.4") == most
+        assert spend_all(other, "192.0.2.4") == most
+        for each in (one, other):
+            wait_until(lambda each=each: not each.ask(lambda: each.hub.limits._untold), "it has tried to tell")  # type: ignore[misc]
 
-            asyncio.run(redis.start())
-            for each in (one, other):
-                wait_until(lambda each=each: each.ask(lambda: each.hub.backend.trouble) is None, "it is back")  # type: ignore[misc]
-            for number, (near, far) in enumerate(((one, other), (other, one)), 5):
-                assert spend_all(near, f"192.0.2.{number}") == most
-                wait_until(lambda far=far, number=number: left(far, f"192.0.2.{number}") == 0, "it is told again")  # type: ignore[misc]
-            assert left(one, "192.0.2.4") == left(other, "192.0.2.4") == 0, "what could not be told is not told later"
-    finally:
-        asyncio.run(redis.close())
+        asyncio.run(redis.start())
+        for each in (one, other):
+            wait_until(lambda each=each: each.ask(lambda: each.hub.backend.trouble) is None, "it is back")  # type: ignore[misc]
+        for number, (near, far) in enumerate(((one, other), (other, one)), 5):
+            assert spend_all(near, f"192.0.2.{number}") == most
+            wait_until(lambda far=far, number=number: left(far, f"192.0.2.{number}") == 0, "it is told again")  # type: ignore[misc]
+        assert left(one, "192.0.2.4") == left(other, "192.0.2.4") == 0, "what could not be told is not told later"
 
 
 def test_publishing_too_fast_is_refused_before_the_body_is_read(tmp_path: Path) -> None:

@@ -5,11 +5,10 @@ import os
 import re
 import signal
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sentri_events.meter import ENDS
@@ -17,29 +16,8 @@ from sentri_events.metric_table import FAMILIES, PREFIX
 from tests.embedded import Embedded
 from tests.raw import Answer, Connection, Stream, ask
 from tests.redis_server import RedisServer
-from tests.server_process import ServerProcess, wait_until
+from tests.server_process import PROCESSES, ServerProcess, wait_until
 from tests.tokens import SECRET, bearer, token
-
-PROCESSES = 3
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    asyncio.run(server.start())
-    try:
-        yield server
-    finally:
-        asyncio.run(server.close())
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, redis: RedisServer) -> Iterator[ServerProcess]:
-    process = ServerProcess(tmp_path, "--processes", str(PROCESSES), "--redis-url", redis.url)
-    try:
-        yield process.start()
-    finally:
-        process.close()
 
 
 def scrape(port: int, prefix: str = "") -> dict[str, float]:

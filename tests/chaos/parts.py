@@ -4,7 +4,6 @@ A part that was started is ended by its pid, and the kernel ends it if this prog
 """
 
 import asyncio
-import ctypes
 import importlib.util
 import os
 import pwd
@@ -14,14 +13,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from signal import Signals
+
+from sentri_events.standalone import end_with_parent
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 30.0
 STOP_SECONDS = 30.0
 PORTS = range(20_000, 32_000)  # below those that Linux gives to outgoing connections: a part keeps its over a restart
-_PR_SET_PDEATHSIG = 1
 
 
 class PartError(Exception):
@@ -84,7 +85,7 @@ class Part:
                 stderr=log,
                 cwd=ROOT if self.user is None else self.folder,
                 user=self.user,
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(end_with_parent, os.getpid(), Signals.SIGKILL),
             )
 
     async def _up(self) -> bool:
@@ -255,11 +256,6 @@ def _in_wheel(package: str, program: str) -> str | None:
 
 def _is_user(name: str) -> bool:
     return any(user.pw_name == name for user in pwd.getpwall())
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, Signals.SIGKILL)
 
 
 async def _ask(port: int, words: bytes, most: int = 1 << 10) -> bytes:
