@@ -74,8 +74,13 @@ class BaseHandler(RequestHandler):
     @cached_property
     def request_id(self) -> str:
         """By which the log knows the request: the caller's own where it is harmless, or else a new one."""
-        given = self.request.headers.get("X-Request-Id", "")
+        given = self.header("X-Request-Id")
         return given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"  # nosec B311 # a name
+
+    def header(self, name: str) -> str:
+        """That header of the request, or nothing."""
+        headers = self.request.headers
+        return headers[name] if name in headers else ""  # noqa: SIM401  `get` throws and catches what is missing
 
     @property
     def workspace(self) -> str:
@@ -121,17 +126,15 @@ class BaseHandler(RequestHandler):
         """Refuse before the body comes: who may not, and where its length or its coding says so."""
         if self.hub.stopping:  # a proxy must not send another request on this connection
             self.set_header("Connection", "close")
-        self.request.remote_ip = self.hub.limits.address(
-            self.request.remote_ip or "", self.request.headers.get("X-Forwarded-For", "")
-        )
+        self.request.remote_ip = self.hub.limits.address(self.request.remote_ip or "", self.header("X-Forwarded-For"))
         # Tornado's own bound answers without a sentence, so it is only the second one.
         self.request.connection.set_max_body_size(2 * self.hub.settings.max_body_bytes)  # type: ignore[union-attr]
         self._check_size()
         self._allow_origin()
         await self._admit()
-        if self.request.headers.get("Content-Encoding", "").lower() not in ("", "identity"):
+        if self.header("Content-Encoding").lower() not in ("", "identity"):
             raise BadRequest("The body must not be compressed.")
-        length, most = self.request.headers.get("Content-Length", ""), self.hub.settings.max_body_bytes
+        length, most = self.header("Content-Length"), self.hub.settings.max_body_bytes
         if length.isascii() and length.isdigit() and int(length[:18]) > most:
             raise self._too_large()
 
@@ -200,7 +203,7 @@ class BaseHandler(RequestHandler):
         cookie = self.get_cookie(COOKIE)
         if cookie:
             yield Credential(cookie, ambient=True)
-        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
+        scheme, _, token = self.header("Authorization").partition(" ")
         if scheme.lower() == "bearer" and token:
             yield Credential(token.strip())
         if not self.hub.settings.no_query_token:
@@ -227,9 +230,9 @@ class BaseHandler(RequestHandler):
 
     def once(self) -> Once | None:
         """The request's Idempotency-Key, with a digest of what it must be the same as. Raises `Invalid`."""
-        key = self.request.headers.get("Idempotency-Key")
-        if key is None:
+        if "Idempotency-Key" not in self.request.headers:
             return None
+        key = self.header("Idempotency-Key")
         if not 1 <= len(key) <= MAX_KEY:
             raise Invalid(f"An Idempotency-Key is text of 1 to {MAX_KEY} characters.")
         digest = hashlib.sha256()
@@ -240,7 +243,7 @@ class BaseHandler(RequestHandler):
     @property
     def content_type(self) -> str:
         """As the caller says it."""
-        return self.request.headers.get("Content-Type", "")
+        return self.header("Content-Type")
 
     def check_run(self, run: str) -> str:
         """An id that no run can have is a run that is not there."""

@@ -35,7 +35,7 @@ class FileHandler(BaseHandler):
         if self.check_etag_header():
             self.set_status(304)
             self.finish()
-        elif "gzip" in self.request.headers.get("Accept-Encoding", ""):
+        elif "gzip" in self.header("Accept-Encoding"):
             self.set_header("Content-Encoding", "gzip")
             self.finish(asset.gzipped)
         else:

@@ -19,6 +19,6 @@ class MetricsHandler(BaseHandler):
 
     async def get(self) -> None:
         """Text in the format that the asker understands: Prometheus' own, or OpenMetrics."""
-        body, content_type = await self.metrics.exposition(self.request.headers.get("Accept", ""))
+        body, content_type = await self.metrics.exposition(self.header("Accept"))
         self.set_header("Content-Type", content_type)
         self.finish(body)

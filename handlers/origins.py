@@ -48,14 +48,15 @@ def is_own_name(host: str) -> bool:
 def is_forged(request: HTTPServerRequest, allowed: frozenset[str], asked: bool) -> bool:
     """Whether another site may have made the browser send this. `asked`: by a cookie, so that a browser is known to
     have sent it, and has to show that it was not; otherwise only what a browser says of itself counts."""
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site == "same-origin":
+    headers = request.headers
+    if "Sec-Fetch-Site" in headers and headers["Sec-Fetch-Site"] == "same-origin":
         return False
-    if origin is not None:
+    if "Origin" in headers:
+        origin = headers["Origin"]
         host = origin.partition("://")[2]
         if origin in allowed or (host and host == request.host):
             return False
-    elif site is None and not asked:
+    elif "Sec-Fetch-Site" not in headers and not asked:
         return False
-    sent, kept = request.headers.get(CSRF_HEADER, ""), request.cookies.get(CSRF_COOKIE)
+    sent, kept = headers.get(CSRF_HEADER, ""), request.cookies.get(CSRF_COOKIE)
     return not (sent and kept is not None and hmac.compare_digest(sent.encode(), kept.value.encode()))

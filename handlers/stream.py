@@ -29,7 +29,7 @@ class StreamHandler(StreamingHandler):
     async def get(self, run: str) -> None:
         """A stream; a page of JSON for who asks for that and not for a stream."""
         self.check_run(run)
-        accept = self.request.headers.get("Accept", "").lower().split(",")
+        accept = self.header("Accept").lower().split(",")
         accepted = {part.partition(";")[0].strip() for part in accept}
         if "application/json" in accepted and "text/event-stream" not in accepted:
             await self._page(run)

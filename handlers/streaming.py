@@ -58,7 +58,7 @@ class StreamingHandler(BaseHandler):
 
     def last_event_id(self) -> str:
         """Where the viewer stands. The header wins: a browser that reconnects repeats its old URL."""
-        return self.request.headers.get("Last-Event-ID") or self.get_query_argument("lastEventId", "")
+        return self.header("Last-Event-ID") or self.get_query_argument("lastEventId", "")
 
     def stream_headers(self) -> None:
         """The headers of every stream."""
