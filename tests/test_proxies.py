@@ -6,7 +6,7 @@ Real programs as Debian ships them, before two instances on one store; over TLS 
 import asyncio
 import os
 import shutil
-import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -54,8 +54,14 @@ class Front(Part):
         return str(self.folder / name)
 
     async def ready(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        """It has a certificate and shows it: a port may be open before that."""
+        try:
+            trusting = ssl.create_default_context(cafile=self.authority)
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=trusting)
+        except OSError:
+            return False
+        writer.close()
+        return True
 
 
 class Nginx(Front):
@@ -101,9 +107,6 @@ class Caddy(Front):
         configuration = self.configured("Caddyfile", {"events.example.org": here})
         words = ["run", "--adapter", "caddyfile", "--config", configuration]
         return ["env", f"XDG_DATA_HOME={self.folder}", f"XDG_CONFIG_HOME={self.folder}", self.path(), *words]
-
-    async def ready(self) -> bool:
-        return await super().ready() and self.authority.exists()
 
 
 @pytest.fixture
