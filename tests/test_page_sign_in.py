@@ -33,6 +33,13 @@ def guarded(tmp_path: Path) -> Iterator[ServerProcess]:
         server.close()
 
 
+@pytest.fixture
+def proxy(guarded: ServerProcess) -> Iterator[BrowserProxy]:
+    """Asked for before the tabs, it is there until they are closed."""
+    with BrowserProxy(guarded.port) as proxy:
+        yield proxy
+
+
 def emit(server: ServerProcess, *events: dict[str, object]) -> None:
     status, answer = server.request("POST", "/api/v1/runs/ours/events", list(events), RUNNER)
     assert status == 201, answer
@@ -45,33 +52,34 @@ def stored(server: ServerProcess) -> list[dict[str, Any]]:
     return list(page["events"])
 
 
-def test_a_pasted_token_that_expires_and_is_followed_by_another(guarded: ServerProcess, tabs: Tabs) -> None:
+def test_a_pasted_token_that_expires_and_is_followed_by_another(
+    guarded: ServerProcess, proxy: BrowserProxy, tabs: Tabs
+) -> None:
     """Caught: a page that says "running" after its token's end, and one whose stream begins at the head again."""
     tabs.forgiven = ["401"]
-    with BrowserProxy(guarded.port) as proxy:
-        page = tabs.open(f"{proxy.url}/runs/ours?tab=events")
-        connection(page, "signed out")
-        page.get_by_label("Token").fill(token(lifetime=4))
-        page.keyboard.press("Enter")
-        connection(page, "live")
-        emit(guarded, *log(1))
-        holds(page, 1)
-        connection(page, "signed out")
-        page.wait_for_selector("text=not known since")
-        emit(guarded, *log(2))
-        page.get_by_label("Token").fill(token())
-        page.get_by_role("button", name="Sign in").click()
-        connection(page, "live")
-        assert page.locator(".sign-in").count() == 0
-        emit(guarded, *log(3), {"type": "done", "status": "completed"})
-        connection(page, "finished")
-        assert downloaded(page) == stored(guarded)
-        asked = " ".join(exchange.path for exchange in proxy.exchanges)
-        assert "token=" not in asked
-        assert "ticket=" in asked
-        page.get_by_role("button", name="Sign out").click()
-        page.goto(proxy.url)
-        connection(page, "signed out")
+    page = tabs.open(f"{proxy.url}/runs/ours?tab=events")
+    connection(page, "signed out")
+    page.get_by_label("Token").fill(token(lifetime=4))
+    page.keyboard.press("Enter")
+    connection(page, "live")
+    emit(guarded, *log(1))
+    holds(page, 1)
+    connection(page, "signed out")
+    page.wait_for_selector("text=not known since")
+    emit(guarded, *log(2))
+    page.get_by_label("Token").fill(token())
+    page.get_by_role("button", name="Sign in").click()
+    connection(page, "live")
+    assert page.locator(".sign-in").count() == 0
+    emit(guarded, *log(3), {"type": "done", "status": "completed"})
+    connection(page, "finished")
+    assert downloaded(page) == stored(guarded)
+    asked = " ".join(exchange.path for exchange in proxy.exchanges)
+    assert "token=" not in asked
+    assert "ticket=" in asked
+    page.get_by_role("button", name="Sign out").click()
+    page.goto(proxy.url)
+    connection(page, "signed out")
 
 
 def test_a_cookie_is_enough_and_may_be_renewed_elsewhere(guarded: ServerProcess, tabs: Tabs) -> None:
