@@ -118,8 +118,7 @@ class StreamingHandler(BaseHandler):
 
     def _is_event_source(self) -> bool:
         """Whether it is one, by its headers: other clients that ask for a stream are no browsers."""
-        headers = self.request.headers
-        return headers.get("Accept", "") == "text/event-stream" and headers.get("User-Agent", "").startswith("Mozilla/")
+        return self.header("Accept") == "text/event-stream" and self.header("User-Agent").startswith("Mozilla/")
 
     def send_away(self, dialect: StreamDialect) -> None:
         """What the server answers while it stops: any other answer would be the end of an EventSource."""

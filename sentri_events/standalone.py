@@ -51,11 +51,12 @@ def own_redis() -> Iterator[str]:
 
 
 def end_with_parent(parent: int, number: int) -> None:
-    """In the child of the process `parent`: Linux sends it that signal when its parent dies, however it dies."""
+    """In the child of the process `parent`, before it is another program: Linux sends it that signal when its parent
+    dies, however it dies. It ends here if that has happened already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # it has died already
-            os.kill(os.getpid(), number)
+        if os.getppid() != parent:
+            os._exit(128 + number)  # by a signal it might not: the parent's handlers are still its own
 
 
 def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:

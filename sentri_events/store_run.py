@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
+from peewee import SqliteDatabase
+
 from sentri_events.database import execute, execute_many
 from sentri_events.event import COUNTED_AS, MAX_INDEXED, encode
+from sentri_events.models import bind
 
 _COUNTED = ("counted_passed", "counted_failed", "counted_skipped", "counted_total")
 _COLUMN_OF = {
@@ -24,10 +27,7 @@ _COLUMN_OF = {
     "total": "total",
 }
 # Named, so that nobody need ask a cursor, whose answer takes psycopg longer than the row.
-_COLUMNS = (
-    *("id", "number", "workspace", "project", "epoch", "head", "floor", "status", "type", "name", "started_at"),
-    *("finished_at", "duration", "error", "passed", "failed", "skipped", "total", *_COUNTED, "heard_at"),
-)
+_COLUMNS = tuple(bind(SqliteDatabase(None)).run._meta.columns)
 _OF_DONE = ("passed", "failed", "skipped", "total", "error", "testsGenerated")
 
 

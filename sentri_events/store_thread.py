@@ -124,7 +124,7 @@ class WriteThread:
             else:
                 self._first = work
 
-    def _write(self, group: list[_Work], joinable: bool = True) -> _Done:
+    def _write(self, group: list[_Work], *, joinable: bool = True) -> _Done:
         try:
             result = self._commit(group, joinable)
         except Exception as error:
@@ -140,12 +140,13 @@ class WriteThread:
                 log.exception("A write failed.")
                 return _Done([_Outcome(group[0].future, None, error)], [], set())
             middle = len(group) // 2  # one of them is to blame: the others must not suffer
-            first, second = self._write(group[:middle], False), self._write(group[middle:], False)
+            first, second = (self._write(part, joinable=False) for part in (group[:middle], group[middle:]))
             return _Done(first[0] + second[0], first[1] + second[1], first[2] | second[2])
         self._say(None)
         return result
 
     def _commit(self, group: list[_Work], joinable: bool) -> _Done:
+        """`joinable`: others may join; not those who are tried again in parts, or they would lose their place."""
         began = time.monotonic()
         self._committing = False
         self._database.connect(reuse_if_open=True)

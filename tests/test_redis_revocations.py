@@ -11,6 +11,7 @@ import pytest
 
 from sentri_events.backends import announce_revocation, open_revocations
 from sentri_events.backends.redis_revocations import RedisRevocations
+from sentri_events.backends.redis_url import read_url
 from sentri_events.errors import Unavailable
 from sentri_events.revocation import Revocations
 from sentri_events.store import Store
@@ -82,6 +83,22 @@ async def test_redis_may_die(redis: RedisServer, caplog: pytest.LogCaptureFixtur
         redis.resume()
         await redis.say("SET", "sentri:revoked:frozen", 1, "EX", 100)
         await ear.hears("frozen")
+
+
+async def test_it_ends_when_it_is_closed_in_the_moment_of_a_failure(redis: RedisServer) -> None:
+    """Caught: asyncio.TaskGroup on Python 3.11 and 3.12, which raises the failure and forgets that it was cancelled."""
+    closing: list[asyncio.Task[None]] = []
+
+    def fail(_jti: object, _end: object) -> None:
+        closing.append(asyncio.ensure_future(listener.close()))
+        raise ConnectionError
+
+    listener = RedisRevocations(read_url(redis.url), fail)
+    listener.start()
+    await listening(redis)
+    await redis.say("PUBLISH", CHANNEL, '{"jti":"j","exp":4102444800}')
+    await until(lambda: closing, "it has failed")
+    await closing[0]
 
 
 async def test_nonsense_is_not_believed(redis: RedisServer, tmp_path: Path) -> None:

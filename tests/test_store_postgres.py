@@ -293,7 +293,7 @@ async def test_who_comes_while_a_run_is_locked_for_others_joins_them(url: str) -
             await until(lambda: watcher.execute(sql).fetchone(), "the writer waits")
             more = (run, run, other, run, other)
             work += [asyncio.ensure_future(store.append(WORKSPACE, one, logs(1))) for one in more]
-            await asyncio.sleep(0)
+            await until(lambda: store._writer and store._writer._waiting.qsize() == len(more), "they have come")
             keeper.rollback()
         await asyncio.gather(*work)
         assert [[(event.run, event.seq) for event in commit] for commit in commits] == [
