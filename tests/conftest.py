@@ -12,9 +12,9 @@ import pytest
 from hypothesis import settings
 from tornado.platform.asyncio import AsyncIOLoop
 
-from tests.bench.running import running
 from tests.browser import Tabs, chromium
 from tests.redis_server import RedisServer
+from tests.running import running
 from tests.server_process import PROCESSES, ServerProcess
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Parts that run for one measurement."""
+"""Parts that run for as long as one test or measurement needs them."""
 
 import asyncio
 from collections.abc import Iterator

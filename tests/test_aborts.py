@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.running import running
 from tests.raw import request
 from tests.redis_server import RedisServer
+from tests.running import running
 from tests.server_process import ServerProcess, wait_until
 from tests.test_metrics import scrape
 from tests.test_slow_viewers import rss

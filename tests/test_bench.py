@@ -10,7 +10,7 @@ from tests.bench.load import Flawed, publish, publisher, view
 from tests.bench.page import BEGIN, END, write
 from tests.bench.peers import Floor, Ours
 from tests.bench.report import Result, table
-from tests.bench.running import running
+from tests.running import running
 
 TARGETS = (
     Target("speed", 6, of="peer", least=True),

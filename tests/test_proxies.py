@@ -13,12 +13,12 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tornado.platform.asyncio import AsyncIOLoop
 
 from sentri_events.client import Client
 from sentri_events.settings import Settings
 from tests.chaos.parts import Part, until
 from tests.redis_server import RedisServer
+from tests.running import running
 from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.debian
@@ -128,18 +128,13 @@ def servers(redis: RedisServer, tmp_path: Path) -> Iterator[list[ServerProcess]]
 def front(
     request: pytest.FixtureRequest,
     servers: list[ServerProcess],
-    io_loop: AsyncIOLoop,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Front]:
     """A proxy whose certificate everyone here trusts."""
-    made = request.param(tmp_path, servers)
-    try:
-        io_loop.run_sync(made.start)
+    with running(request.param(tmp_path, servers)) as made:
         monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
         yield made
-    finally:
-        io_loop.run_sync(made.close)
 
 
 async def test_many_streams_share_one_connection_and_nothing_is_held_back(

@@ -21,7 +21,7 @@ from tests.bench.peers import (
     Tornado,
     cores,
 )
-from tests.bench.running import running
+from tests.running import running
 
 VIEWERS = 1000
 COMMIT = "commit alone"

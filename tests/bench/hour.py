@@ -15,7 +15,7 @@ import httpx2
 from tests.bench import kit
 from tests.bench.load import Flawed
 from tests.bench.peers import Ours
-from tests.bench.running import running
+from tests.running import running
 
 LINES, RESULTS, SECONDS = 100_000, 5_000, 3600
 ENDED, LIVE = "ended", "live"  # the runs' ids

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.bench.judge import OURS, Column, Measure, Target, Workload
 from tests.bench.load import Flawed, Sample, processor, publisher, view, viewing
 from tests.bench.peers import Aiohttp, Nchan, Original, Ours, Peer, Starlette, Tornado
-from tests.bench.running import running
+from tests.running import running
 
 STREAMS = 19_000  # with the rest, less than the 20,000 files that a process may often have
 RUNS = 2  # that they watch: ours lets 10,000 watch one, unless it is told otherwise

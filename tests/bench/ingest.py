@@ -10,9 +10,9 @@ from tests.bench.fan_out import OUTSTANDING
 from tests.bench.judge import OURS, Column, Measure, Target, Workload
 from tests.bench.load import Flawed, Sample, publish
 from tests.bench.peers import Ours, Peer, Tornado, cores
-from tests.bench.running import running
 from tests.chaos import parts
 from tests.chaos.fleet import postgres_url
+from tests.running import running
 
 ONE_BY_ONE = 2_000
 SINGLE = 8_000

@@ -8,8 +8,8 @@ from tests.bench.fan_out import OUTSTANDING, SPEED, VIEWERS
 from tests.bench.judge import OURS, Column, Measure, Target, Workload
 from tests.bench.load import Sample, publisher, view
 from tests.bench.peers import Original, Ours, Peer, cores
-from tests.bench.running import running
 from tests.chaos import parts
+from tests.running import running
 
 RATE = 20  # events a second
 SECONDS = 3

@@ -14,7 +14,7 @@ from tests.bench.fan_out import OUTSTANDING
 from tests.bench.judge import Column, Measure, Target, Workload
 from tests.bench.load import Sample, processor, publish
 from tests.bench.peers import Ours
-from tests.bench.running import running
+from tests.running import running
 
 FEW = 1000
 MANY = 1_000_000

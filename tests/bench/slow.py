@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.bench.judge import OURS, Column, Measure, Target, Workload
 from tests.bench.load import Sample, publisher, view
 from tests.bench.peers import Nchan, Original, Ours, Peer
-from tests.bench.running import running
+from tests.running import running
 
 FRAMES = 100
 SIZE = 80_000

@@ -14,7 +14,7 @@ from sentri_events.sse import Parser
 from tests.bench.judge import OURS, Column, Measure, Target, Workload
 from tests.bench.load import PATIENCE, Flawed, Sample, publisher, view
 from tests.bench.peers import Ours
-from tests.bench.running import running
+from tests.running import running
 
 FAST = 100
 SIZE = 100_000

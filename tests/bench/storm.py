@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.bench.judge import OURS, Column, Measure, Target, Workload
 from tests.bench.load import Sample, publish, view
 from tests.bench.peers import Original, Ours
-from tests.bench.running import running
+from tests.running import running
 from tests.server_process import wait_until
 
 VIEWERS = 2000
