@@ -18,10 +18,10 @@ from sentri_events.models import Tables
 from sentri_events.store_run import RunState, read_runs
 
 EPOCH_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-# One value, so that the statement is always the same, and prepared; one for each column takes the client longer.
+# Few values, so that the statement is always the same, and prepared; the texts have one line each, as SSE wants it.
 _INSERT = (
-    "INSERT INTO event (run, seq, at, type, json) SELECT run, seq, at, type, json "
-    "FROM json_to_recordset(?) AS row (run text, seq bigint, at bigint, type text, json text)"
+    "INSERT INTO event (run, seq, at, type, json) SELECT * FROM unnest("
+    "string_to_array(?, '\n'), ?::bigint[], ?::bigint[], string_to_array(?, '\n'), string_to_array(?, '\n'))"
 )
 STEP = 1000  # events that are taken away in one transaction; each may have a megabyte
 _OF_A_RUN = (("result", "run, test"), ("field", "run, name"), ("key", "scope, key"))
@@ -248,10 +248,9 @@ class Transaction:
 
     def _insert(self, rows: Sequence[tuple[str, int, int, str, str]]) -> None:
         if isinstance(self._database, PostgresqlDatabase):
-            columns = [
-                {"run": run, "seq": seq, "at": at, "type": type, "json": json} for run, seq, at, type, json in rows
-            ]
-            execute(self._database, _INSERT, encode(columns).decode())
+            runs, seqs, ats, types, jsons = zip(*rows, strict=True)
+            numbers = (f"{{{','.join(map(str, column))}}}" for column in (seqs, ats))
+            execute(self._database, _INSERT, "\n".join(runs), *numbers, "\n".join(types), "\n".join(jsons))
         else:
             insert_many(self._database, "event (run, seq, at, type, json)", rows)
 
