@@ -33,9 +33,11 @@ PRAGMAS: dict[str, str | int] = {
     "secure_delete": "off",  # some builds write zeros over what is deleted: a prune would hold the lock for seconds
 }
 MIGRATIONS = Path(__file__).parent / "migrations"
+BEGIN_WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"  # PostgreSQL's
 TOGETHER = 50  # rows that are inserted by one statement
 _OUR_FAULT = {"DataError", "IntegrityError", "ProgrammingError"}
-_NOT_OUR_FAULT = {"InsufficientPrivilege", "InvalidSchemaName"}  # although they are of ProgrammingError
+# although they are of ProgrammingError; the last is a pooler's that gives one session's connection to another
+_NOT_OUR_FAULT = {"InsufficientPrivilege", "InvalidSchemaName", "InvalidSqlStatementName"}
 log = logging.getLogger(__name__)
 
 
@@ -162,7 +164,7 @@ def begin_writing(database: PooledDatabase, first: str = "", *values: Any) -> An
     statement, if there is one. SQLite's takes the write lock."""
     if isinstance(database, PostgresqlDatabase):
         # What a statement reads is what was committed before it, so a row is read anew under its lock.
-        return _begin_postgres(database, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", first, *values)
+        return _begin_postgres(database, BEGIN_WRITING, first, *values)
     database.connect(reuse_if_open=True)
     database.begin()
     return execute(database, first, *values) if first else None
@@ -187,21 +189,28 @@ def _begin_postgres(database: PooledDatabase, words: str, first: str = "", *valu
 def _begin_together(database: PooledDatabase, words: str, first: str, *values: Any) -> Any:
     if not first:
         return execute(database, words)
-    with together(database):
+    with database.connection().pipeline():
         execute(database, words)
         return execute(database, first, *values)
 
 
 @contextmanager
 def together(database: PooledDatabase) -> Iterator[None]:
-    """Within a transaction: statements whose rows are read later, or never. PostgreSQL is sent all of them before its
-    first answer is waited for. What fails may show at the end only, and nothing was done after it."""
+    """Statements whose rows nobody reads. PostgreSQL is sent all of them in one message at the end, or none if the
+    block fails. What fails there shows then, and nothing was done after it. SQLite does each at once."""
     if not isinstance(database, PostgresqlDatabase):
         yield
         return
     connection: Any = database.connection()  # type: ignore[no-untyped-call]
-    with connection.pipeline():
+    with connection.pipe:
         yield
+
+
+def roll_back(database: PooledDatabase, savepoint: str = "") -> None:
+    """Undo the transaction, or what came after its savepoint. psycopg's own ways to do so let the server forget all
+    that is prepared."""
+    with together(database):
+        execute(database, f"ROLLBACK TO SAVEPOINT {savepoint}" if savepoint else "ROLLBACK")
 
 
 @contextmanager
@@ -242,6 +251,11 @@ def execute(database: PooledDatabase, sql: str, *values: Any) -> Any:
 
 def execute_many(database: PooledDatabase, sql: str, rows: Sequence[Sequence[Any]]) -> None:
     """One statement for each of `rows`."""
+    if isinstance(database, PostgresqlDatabase):
+        with together(database):
+            for row in rows:
+                execute(database, sql, *row)
+        return
     cursor = database.cursor()
     try:
         cursor.executemany(sql.replace("?", database.param), rows)

@@ -3,6 +3,7 @@
 Imported only where a URL names PostgreSQL: psycopg is an extra.
 """
 
+import select
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.string import StrDumperUnknown
 
 from sentri_events.errors import SettingsError
+from sentri_events.postgres_pipe import Pipe
 
 LOCK_TIMEOUT = 1000  # milliseconds that a statement waits for another session's lock
 STATEMENT_TIMEOUT = 10_000  # milliseconds
@@ -52,6 +54,18 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]
     def psycopg3_adapter(self) -> type[Psycopg3Adapter]:
         return _Adapter
 
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        pipe = self.connection().pipe
+        if pipe.is_open:
+            return pipe.add(sql, params or ())
+        return super().execute_sql(sql, params)
+
+    def is_quiet(self) -> bool:
+        """Whether this thread's connection says nothing unasked, as one does that ends."""
+        poll = select.poll()
+        poll.register(self.connection().fileno(), select.POLLIN)
+        return not poll.poll(0)
+
     def _is_closed(self, conn: psycopg.Connection[Any]) -> bool:
         # Whether the other side still is there shows at BEGIN; peewee would ask every time, under the pool's lock.
         return conn.closed
@@ -61,6 +75,7 @@ class _Adapter(Psycopg3Adapter):
     def connect(self, db: PostgresDatabase, **parameters: Any) -> "_Connection":
         connection = _Connection.connect(dbname=db.database or None, autocommit=True, **parameters)
         connection.patience = db.patience
+        connection.pipe = Pipe(connection)
         connection.adapters.register_dumper(str, _TextDumper)
         try:
             connection.execute("; ".join(f"SET {name} = {value}" for name, value in db.session.items()))
@@ -72,6 +87,7 @@ class _Adapter(Psycopg3Adapter):
 
 class _Connection(psycopg.Connection[Any]):
     patience: float | None = ANSWER_TIMEOUT
+    pipe: Pipe
 
     def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
         try:

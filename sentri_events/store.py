@@ -94,7 +94,10 @@ class Store:
         ended), `Invalid` (the key is another's)."""
         weight = max(len(drafts), sum([len(draft.json) for draft in drafts]) >> 10)
         return await self._write(
-            lambda tx: tx.append(workspace, run, drafts, once, silent_since, project), weight, [run]
+            lambda tx: tx.append(workspace, run, drafts, once, silent_since, project),
+            weight,
+            [run],
+            adds=silent_since is None and all(draft.effect is None for draft in drafts),
         )
 
     async def create_run(
@@ -241,10 +244,12 @@ class Store:
         self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
-    async def _write(self, verb: Callable[[Transaction], T], weight: int = 1, runs: Collection[str] = ()) -> T:
+    async def _write(
+        self, verb: Callable[[Transaction], T], weight: int = 1, runs: Collection[str] = (), *, adds: bool = False
+    ) -> T:
         self._check_open()
         assert self._writer is not None, "the store is not open"
-        return await self._writer.submit(verb, weight, runs)
+        return await self._writer.submit(verb, weight, runs, adds)
 
     def _check_open(self) -> None:
         if self._closed:

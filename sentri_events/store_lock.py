@@ -10,7 +10,7 @@ from typing import Any
 
 from peewee import PostgresqlDatabase
 
-from sentri_events.database import begin_writing, execute, is_lock_timeout
+from sentri_events.database import begin_writing, execute, is_lock_timeout, roll_back
 from sentri_events.store_run import RunState, read_runs, run_states, select_runs
 
 MAKING = ""  # stands for making runs and projects, beside the ids of runs: one instance at a time
@@ -41,7 +41,7 @@ class Locks:
         except Exception as error:
             if not is_lock_timeout(error):
                 raise
-            self._database.rollback()
+            roll_back(self._database)
             begin_writing(self._database)
             patience = PATIENCE
         left = set(wanted) - had.keys()
@@ -93,7 +93,7 @@ class Locks:
         except Exception as error:
             if not is_lock_timeout(error):
                 raise
-            execute(self._database, f"ROLLBACK TO SAVEPOINT lock_{number}")
+            roll_back(self._database, f"lock_{number}")
             return {}
         execute(self._database, f"SET LOCAL lock_timeout = {self._database.session['lock_timeout']}")
         return had

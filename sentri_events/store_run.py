@@ -14,6 +14,7 @@ from sentri_events.event import COUNTED_AS, MAX_INDEXED, encode
 from sentri_events.models import bind
 
 _COUNTED = ("counted_passed", "counted_failed", "counted_skipped", "counted_total")
+Place = tuple[str, int]  # epoch and head
 _COLUMN_OF = {
     "type": "type",
     "name": "name",
@@ -42,6 +43,15 @@ class RunState:
         self._changed: dict[str, Any] = {}
         self._fields: dict[str, bytes] = {}
         self._results: dict[str, tuple[int, str | None, bytes]] = {}
+
+    @property
+    def place(self) -> Place:
+        """Where the run's numbering stands."""
+        return self.row["epoch"], self.row["head"]
+
+    def copy(self) -> "RunState":
+        """One of its own, of which nothing was changed."""
+        return RunState(self._database, dict(self.row))
 
     def put(self, **columns: Any) -> None:
         """Change columns of the row."""

@@ -10,15 +10,18 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, TypeVar
 
-from sentri_events.database import WAL_BYTES, bound_wal, disconnect, together, trouble
+from sentri_events.database import WAL_BYTES, bound_wal, disconnect, execute, roll_back, together, trouble
 from sentri_events.errors import SentriEventsError, Unavailable
 from sentri_events.event import Event
 from sentri_events.meter import Meter
 from sentri_events.models import Tables
+from sentri_events.store_kept import Kept
 from sentri_events.store_lock import Locks
+from sentri_events.store_run import Place, RunState
 from sentri_events.store_write import Transaction
 
 T = TypeVar("T")
@@ -31,6 +34,7 @@ class _Work(NamedTuple):
     verb: Callable[[Transaction], Any]
     weight: int
     runs: Collection[str]
+    adds: bool
     future: "asyncio.Future[Any]"
 
 
@@ -73,6 +77,7 @@ class WriteThread:
         self._clock = clock
         self._meter = meter
         self._locks = Locks(self._database)
+        self._kept = Kept(self._database)
         self._trouble: str | None = None
         self._committing = False
         self._wal_bound = WAL_BYTES
@@ -81,14 +86,17 @@ class WriteThread:
         self._thread = threading.Thread(target=self._run, name="store-write", daemon=True)
         self._thread.start()
 
-    def submit(self, verb: Callable[[Transaction], T], weight: int, runs: Collection[str] = ()) -> "asyncio.Future[T]":
+    def submit(
+        self, verb: Callable[[Transaction], T], weight: int, runs: Collection[str] = (), adds: bool = False
+    ) -> "asyncio.Future[T]":
         """The verb's result after its commit. The future fails with the verb's own error, or with `Unavailable`.
 
         `weight` is about how many rows or kilobytes the verb writes, `runs` are the ids of those that it changes (or
-        `store_lock.MAKING`). It may be run again in another transaction.
+        `store_lock.MAKING`); with `adds` it does no more than add events and a key to one. It may be run again in
+        another transaction.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.put(_Work(verb, weight, runs, future))
+        self._waiting.put(_Work(verb, weight, runs, adds, future))
         return future
 
     @property
@@ -151,27 +159,52 @@ class WriteThread:
         self._committing = False
         self._database.connect(reuse_if_open=True)
         self._wal_bound = bound_wal(self._database, self._wal_bound)
-        states, locked = self._locks.begin({run for work in group for run in work.runs})
+        runs = {run for work in group for run in work.runs}
+        done = self._as_left(group, runs) if joinable and all(work.adds for work in group) else None
+        if done is None:
+            done = self._locked(group, runs, joinable)
+        self._meter.transactions.observe(time.monotonic() - began)
+        if done.events:
+            self._meter.batches.observe(len(done.events))
+        return done
+
+    def _as_left(self, group: list[_Work], runs: Collection[str]) -> _Done | None:
+        """None, and nothing is done, if the runs are not as this process left them, or that is not known."""
+        states = None if self._trouble is not None else self._kept.states(runs)
+        if states is None:
+            return None
+        found = _places(states)
+        transaction = Transaction(self._tables, self._clock(), states, new_keys=True)
+        outcomes = _outcomes(group, transaction)
+        self._committing = True
+        try:
+            with together(self._database):
+                self._kept.begin(found)
+                transaction.flush()
+                execute(self._database, "COMMIT")
+        except Exception as error:
+            if trouble(error) is not None:
+                raise
+            roll_back(self._database)
+            return None
+        self._kept.leave(found, transaction.runs)
+        return _Done(outcomes, transaction.events, transaction.touched)
+
+    def _locked(self, group: list[_Work], runs: Collection[str], joinable: bool) -> _Done:
+        self._committing = False
+        states, locked = self._locks.begin(runs)
         if joinable:
             self._join(group, states)  # what they need is locked, and that took its time
+        found = _places(states)
         transaction = Transaction(self._tables, self._clock(), states)
-        outcomes = []
-        for verb, _, runs, future in group:
-            try:
-                if not locked.isdisjoint(runs):
-                    raise Unavailable("The store is not available: another session keeps the run locked.")
-                outcomes.append(_Outcome(future, verb(transaction), None))
-            except SentriEventsError as refusal:
-                outcomes.append(_Outcome(future, None, refusal))
+        outcomes = _outcomes(group, transaction, locked)
         self._committing = True
         with together(self._database):
             transaction.flush()
             if self._trouble is not None:  # what is full may have room for a crumb: it is well when there is more
                 transaction.probe()
-            self._database.commit()
-        self._meter.transactions.observe(time.monotonic() - began)
-        if transaction.events:
-            self._meter.batches.observe(len(transaction.events))
+            execute(self._database, "COMMIT")
+        self._kept.leave(found, transaction.runs)
         return _Done(outcomes, transaction.events, transaction.touched)
 
     def _settle(self, done: _Done, committed_at: float) -> None:
@@ -196,6 +229,23 @@ class WriteThread:
         elif why is None and self._trouble is not None:
             log.info("The store can be written again.")
         self._trouble = why
+
+
+def _outcomes(group: list[_Work], transaction: Transaction, locked: AbstractSet[str] = frozenset()) -> list[_Outcome]:
+    """What the verbs return. Those of runs that are `locked` by others are not run."""
+    outcomes = []
+    for verb, _, runs, _, future in group:
+        try:
+            if locked and not locked.isdisjoint(runs):
+                raise Unavailable("The store is not available: another session keeps the run locked.")
+            outcomes.append(_Outcome(future, verb(transaction), None))
+        except SentriEventsError as refusal:
+            outcomes.append(_Outcome(future, None, refusal))
+    return outcomes
+
+
+def _places(states: Mapping[str, RunState | None]) -> dict[str, Place]:
+    return {id: state.place for id, state in states.items() if state is not None}
 
 
 def _unavailable(why: str) -> Unavailable:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from peewee import PostgresqlDatabase
 
 from sentri_events import store_read
-from sentri_events.database import execute, insert_many
+from sentri_events.database import execute, execute_many, insert_many, together
 from sentri_events.errors import Conflict, Invalid, NotFound
 from sentri_events.event import Draft, Event, check_id, encode
 from sentri_events.models import Tables
@@ -46,17 +46,22 @@ class Transaction:
     """The verbs. `events` are those that the transaction adds: they exist once it is committed. `touched` are the
     workspaces of which it changes or makes runs.
 
-    `runs` are those that it has locked, as they are; None where there is no such run.
+    `runs` are those that it has locked, as they are; None where there is no such run. With `new_keys` no key is looked
+    for: if one of them was used before, that shows when it is stored.
     """
 
-    def __init__(self, tables: Tables, now: int, runs: Mapping[str, RunState | None]) -> None:
+    def __init__(
+        self, tables: Tables, now: int, runs: Mapping[str, RunState | None], *, new_keys: bool = False
+    ) -> None:
         self.now = now
         self.events: list[Event] = []
         self.touched: set[str] = set()
         self._tables = tables
         self._database = tables.database
-        self._runs = dict(runs)
+        self.runs = dict(runs)
+        self._new_keys = new_keys
         self._rows: list[tuple[str, int, int, str, str]] = []
+        self._keys: dict[tuple[str, str], tuple[str, str, str]] = {}
 
     def append(
         self,
@@ -141,7 +146,7 @@ class Transaction:
             heard_at=self.now,
         ).execute()
         self.touched.add(workspace)
-        self._runs.pop(id, None)
+        self.runs.pop(id, None)
         self._run(workspace, id).set_fields(fields)
         self.flush()
         answer = Answer(store_read.snapshot(self._tables, id, 0, False).document)
@@ -239,12 +244,17 @@ class Transaction:
 
     def flush(self) -> None:
         """Send all that was collected to the database; the commit is the caller's."""
-        if self._rows:
-            self._insert(self._rows)
-            self._rows = []
-        for state in self._runs.values():
-            if state is not None:
-                state.flush()
+        with together(self._database):
+            if self._rows:
+                self._insert(self._rows)
+                self._rows = []
+            if self._keys:
+                sql = "INSERT INTO key (scope, key, digest, run, answer) VALUES (?, ?, ?, ?, ?)"
+                execute_many(self._database, sql, [(*key, *value) for key, value in self._keys.items()])
+                self._keys = {}
+            for state in self.runs.values():
+                if state is not None:
+                    state.flush()
 
     def _insert(self, rows: Sequence[tuple[str, int, int, str, str]]) -> None:
         if isinstance(self._database, PostgresqlDatabase):
@@ -257,20 +267,22 @@ class Transaction:
     def _settle(self) -> None:
         """What comes now changes rows behind the back of those that were read."""
         self.flush()
-        self._runs.clear()
+        self.runs.clear()
 
     def _answered(self, scope: str, once: Once) -> Answer | None:
-        row = store_read.answered(self._tables, scope, once.key)
+        if (known := self._keys.get((scope, once.key))) is not None:
+            digest, _, answer = known
+            return replay(scope, (digest, answer), once)
+        row = None if self._new_keys else store_read.answered(self._tables, scope, once.key)
         return None if row is None else replay(scope, row, once)
 
     def _remember(self, scope: str, once: Once, run: str, answer: Answer) -> None:
-        sql = "INSERT INTO key (scope, key, digest, run, answer) VALUES (?, ?, ?, ?, ?)"
-        execute(self._database, sql, scope, once.key, once.digest, run, answer.json.decode())
+        self._keys[scope, once.key] = (once.digest, run, answer.json.decode())
 
     def _run(self, workspace: str, id: str, project: str | None = None) -> RunState:
-        if id not in self._runs:
-            self._runs[id] = read_runs(self._database, [id]).get(id)
-        state = self._runs[id]
+        if id not in self.runs:
+            self.runs[id] = read_runs(self._database, [id]).get(id)
+        state = self.runs[id]
         if state is None or state.row["workspace"] != workspace or project not in (None, state.row["project"]):
             raise NotFound
         return state

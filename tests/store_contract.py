@@ -14,7 +14,7 @@ import peewee
 import pytest
 
 from sentri_events import store_write
-from sentri_events.database import execute, open_database
+from sentri_events.database import execute, open_database, together
 from sentri_events.errors import Conflict, Invalid, NotFound, SentriEventsError, Unavailable
 from sentri_events.event import Draft, Event, Rules, drafts
 from sentri_events.store import Store
@@ -354,13 +354,14 @@ class StoreContract:
         await store.open()
         try:
             run = await make_run(store)
-            database, commit = store._database, store._database.commit
 
-            def half() -> None:
-                commit()
+            @contextmanager
+            def half(database: Any) -> Iterator[None]:
+                with together(database):
+                    yield
                 raise peewee.OperationalError("the answer was lost")
 
-            monkeypatch.setattr(database, "commit", half)
+            monkeypatch.setattr("sentri_events.store_thread.together", half)
             with pytest.raises(Unavailable, match="the answer was lost"):
                 await store.append(WORKSPACE, run, logs(2), Once("key", "digest"))
             monkeypatch.undo()

@@ -174,17 +174,20 @@ async def test_sessions_that_fall_silent_are_given_up(
         assert span(await store.append(WORKSPACE, run, logs(1))) == (2, 2)
 
 
+@pytest.mark.parametrize("before", [0, 2])
 async def test_a_lost_answer_of_a_commit_is_a_doubt(
-    postgres: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
+    before: int, postgres: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The session falls silent in its COMMIT, and has done it all the same. Caught: a doubt that nobody is told of; a
-    repetition that is a second event."""
+    """The session falls silent in its COMMIT, and has done it all the same; its run had been read, or was known.
+    Caught: a doubt that nobody is told of; a repetition that is a second event."""
     monkeypatch.setattr("sentri_events.postgres.ANSWER_TIMEOUT", 1.0)
     store, doubts = Store(url), []
     store.doubted = lambda: doubts.append(True)
     await store.open()
     try:
         run = await make_run(store)
+        for _ in range(before):
+            await store.append(WORKSPACE, run, logs(1))
         # a trigger that is run by the commit itself
         say(
             url,
@@ -199,8 +202,8 @@ async def test_a_lost_answer_of_a_commit_is_a_doubt(
         answer: Any = Unavailable
         while answer is Unavailable:  # the first one's session still has the run
             answer = await outcome(store.append(WORKSPACE, run, logs(1), Once("key", "digest")))
-        assert (span(answer), answer.replayed) == ((1, 1), True)
-        assert await seqs(store, run) == [1]
+        assert (span(answer), answer.replayed) == ((before + 1, before + 1), True)
+        assert await seqs(store, run) == list(range(1, before + 2))
     finally:
         await store.close()
 
