@@ -3,9 +3,12 @@ if they had been read. Where a test says "caught", that mutant was tried and fai
 
 import asyncio
 import json
+import queue
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import peewee
@@ -153,6 +156,39 @@ async def test_a_run_to_which_others_write_is_no_longer_tried(url: str) -> None:
             assert span(await one.append(WORKSPACE, run, logs(1))) == (12, 12)
             assert sent == [AT_ONCE]
         assert await seqs(one, run) == list(range(1, 13))
+
+
+async def test_of_a_crowd_that_comes_at_once_a_half_goes_first(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who comes meanwhile goes with the others. Caught: all of them; a half of a few, or of those that are left."""
+    idle, go_on = threading.Event(), threading.Event()
+    go_on.set()
+
+    class Gate(queue.SimpleQueue[Any]):
+        def get(self) -> Any:  # type: ignore[override]
+            idle.set()
+            got = super().get()
+            idle.clear()
+            assert go_on.wait(20)
+            return got
+
+    monkeypatch.setattr("sentri_events.store_thread.queue", SimpleNamespace(SimpleQueue=Gate))
+    store = Store(url, Clock())
+    commits = told(store)
+    await store.open()
+    try:
+        (run,) = await kept(store)
+        for number, sizes in ((41, [21, 20]), (16, [16])):
+            assert await asyncio.to_thread(idle.wait, 20)
+            del commits[:]
+            go_on.clear()
+            tasks = [asyncio.ensure_future(store.append(WORKSPACE, run, logs(1))) for _ in range(number)]
+            await asyncio.sleep(0)
+            go_on.set()
+            await asyncio.gather(*tasks)
+            assert [len(commit) for commit in commits] == sizes
+        assert await seqs(store, run) == list(range(1, 60))
+    finally:
+        await store.close()
 
 
 # What others do meanwhile
