@@ -54,4 +54,7 @@ app.post("/emit/:runId/:type", express.json({ limit: "10mb" }), (request, respon
   response.status(204).end();
 });
 
-const server = app.listen(0, "127.0.0.1", () => console.log(server.address().port));
+// Who subscribes sooner does so within ioredis' own check of the connection: that fails, and the connection is lost.
+subscriber.once("ready", () => {
+  const server = app.listen(0, "127.0.0.1", () => console.log(server.address().port));
+});
