@@ -1,7 +1,6 @@
 """Statements of one PostgreSQL connection that are sent together: one message, one answer, and no rows.
 
-psycopg's own pipeline takes the client three times as long, and what an error kept from being prepared it takes for
-prepared.
+psycopg's own pipeline takes the client twice as long, and what an error kept from being prepared it takes for prepared.
 """
 
 from collections import deque
