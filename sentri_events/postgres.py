@@ -55,6 +55,7 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]
         return _Adapter
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """A cursor; None while statements are collected to be sent together."""
         pipe = self.connection().pipe
         if pipe.is_open:
             return pipe.add(sql, params or ())

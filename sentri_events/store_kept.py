@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from peewee import PostgresqlDatabase
 
-from sentri_events.database import BEGIN_WRITING, execute
+from sentri_events.database import BEGIN_WRITING, error_kinds, execute
 from sentri_events.store_run import Place, RunState
 
 MOST = 1000
@@ -55,3 +55,8 @@ class Kept:
                 self._left[id] = _Left(state, last is not None and last.state.place == found.get(id))
         while len(self._left) > MOST:
             del self._left[next(iter(self._left))]
+
+
+def is_not_as_left(error: Exception) -> bool:
+    """Whether a transaction that `begin` began failed because a run has changed, or because a key was used before."""
+    return not error_kinds(error).isdisjoint(("DivisionByZero", "UniqueViolation"))

@@ -21,7 +21,7 @@ from sentri_events.errors import SentriEventsError, Unavailable
 from sentri_events.event import Event
 from sentri_events.meter import Meter
 from sentri_events.models import Tables
-from sentri_events.store_kept import Kept
+from sentri_events.store_kept import Kept, is_not_as_left
 from sentri_events.store_lock import Locks
 from sentri_events.store_run import Place, RunState
 from sentri_events.store_write import Transaction
@@ -120,22 +120,23 @@ class WriteThread:
                 break
             self._first = None
             group = [first]
-            self._join(group, 1 + self._share() if idle else MAX_GROUP)
+            self._join(group, self._share() if idle else MAX_GROUP)
             done = self._write(group)
             self._loop.call_soon_threadsafe(self._settle, done, time.monotonic())
         disconnect(self._database)
 
     def _share(self) -> int:
-        """How many may join the first that comes after an idle time.
+        """How many may be in a group whose first has just come after an idle time.
 
         Who was answered together asks together again. Half of such a crowd goes first, and the others come while
         PostgreSQL, on a core of its own, commits: else each side would wait for the other.
         """
         crowd = self._waiting.qsize()
-        return crowd // 2 if crowd >= CROWD and isinstance(self._database, PostgresqlDatabase) else MAX_GROUP
+        halve = crowd >= CROWD and isinstance(self._database, PostgresqlDatabase)
+        return min(MAX_GROUP, 1 + crowd // 2) if halve else MAX_GROUP
 
     def _join(self, group: list[_Work], most: int, runs: Collection[str] | None = None) -> None:
-        """Let those who wait join the group, in order: as far as there is room, and they change none but `runs`."""
+        """Let those who wait join the group, in order: up to `most`, and as far as they change none but `runs`."""
         weight = sum(work.weight for work in group)
         while self._first is None and len(group) < most and weight < MAX_WEIGHT and not self._waiting.empty():
             work = self._waiting.get()
@@ -199,7 +200,7 @@ class WriteThread:
                 transaction.flush()
                 execute(self._database, "COMMIT")
         except Exception as error:
-            if trouble(error) is not None:
+            if not is_not_as_left(error):
                 raise
             roll_back(self._database)
             return None

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.errors import DivisionByZero, UniqueViolation
+from psycopg.errors import DivisionByZero, InvalidSqlStatementName, UniqueViolation
 from psycopg.generators import pipeline_communicate
 
 from sentri_events import postgres_pipe
@@ -112,13 +112,13 @@ def test_what_an_error_kept_from_being_prepared_is_prepared_the_next_time(databa
     """And what was prepared stays, whatever is rolled back. Caught: a name that is remembered although the server has
     not heard of it; a rollback of psycopg's."""
     divide, change = "SELECT 1 / ?::int", "UPDATE noted SET word = ? WHERE id = ?"
-    for divisor in (1, 0, 0, 1, 1, 0, 1, 1, 1):
+    for divisor in (1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 0, 1):
         try:
             more = [(change, "never", 1)] if divisor == 0 else []
             send(database, ("BEGIN",), (divide, divisor), (INSERT, 1, "one"), *more, ("ROLLBACK",))
         except DivisionByZero:
             roll_back(database)
-        assert noted(database) == []  # so often that psycopg prepares it
+        assert noted(database) == []  # which psycopg has prepared by itself before the first rollback
     send(database, (INSERT, 1, "one"), (change, "uno", 1))
     assert noted(database) == [(1, "uno")]
     known = [statement.partition(" ")[0] for statement in prepared(database)]
@@ -142,7 +142,7 @@ def test_the_server_keeps_a_bounded_number_of_statements(database: Any, monkeypa
 
 
 def test_more_than_any_buffer_has_room_for(database: Any) -> None:
-    """Both ways: each statement has a notice of its own. Caught: one side that waits for the other."""
+    """Both ways, for each statement has a notice of its own: neither side may wait for the other."""
     execute(
         database,
         "CREATE FUNCTION loud(text) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE WARNING ''%%'', $1; RETURN 1; END'",
@@ -150,6 +150,15 @@ def test_more_than_any_buffer_has_room_for(database: Any) -> None:
     word = "." * 100_000
     send(database, *[one for number in range(300) for one in ((INSERT, number, word), ("SELECT loud(?)", word))])
     assert execute(database, "SELECT count(*), min(length(word)) FROM noted").fetchone() == (300, 100_000)
+
+
+def test_a_session_that_has_become_another_is_a_trouble(database: Any) -> None:
+    """As a pooler makes it that gives out connections for a transaction each. Caught: a fault of the request's."""
+    send(database, (INSERT, 1, "one"))
+    execute(database, "DEALLOCATE ALL")
+    with pytest.raises(InvalidSqlStatementName) as raised:
+        send(database, (INSERT, 2, "two"))
+    assert trouble(raised.value) is not None
 
 
 def test_a_session_that_ends_within_is_a_trouble(database: Any) -> None:
